@@ -229,6 +229,7 @@ def column_roles(
 
 # %% ../nbs/00_core.ipynb #6072955e
 _TEXT = ('id','ID','Id','object_id','objid','name','path','file','flags','kind','group') # Read as text whatever they look like
+_EXACT = {} if tuple(map(int, pd.__version__.split('.')[:2]))>=(3,1) else dict(float_precision='round_trip') # The default from pandas 3.1 on
 
 def read_table(
     path,    # CSV or parquet file
@@ -237,7 +238,7 @@ def read_table(
     "Read a table or say in a sentence what is wrong with it"
     path = Path(path); what = what or 'the table'
     if not path.is_file(): raise FileNotFoundError(f"{what} should be at {path}, but there is no such file.")
-    try: return pd.read_parquet(path) if path.suffix=='.parquet' else pd.read_csv(path, dtype={c:str for c in _TEXT}, float_precision='round_trip')
+    try: return pd.read_parquet(path) if path.suffix=='.parquet' else pd.read_csv(path, dtype={c:str for c in _TEXT}, **_EXACT)
     except Exception as e: raise InputError(f"{what} at {path} cannot be read ({str(e).splitlines()[0]}). It should be a CSV or parquet file with a header.") from None
 
 def write_table(
