@@ -208,7 +208,7 @@ KNOWN_COLUMNS = {
     'ebv_mag':_CAT('mag'), 'n_masked':_CAT('pixel'),
     'Einstein_area':_TRU('sr'), 'numb_pix_lensed_image':_TRU('pixel'), 'flux_lensed_image_in_sigma':_TRU('sigma'),
     'theta_e_arcsec':_TRU('arcsec'), 'q_mass':_TRU(), 'shear':_TRU(), 'z_lens':_TRU(), 'z_source':_TRU(), 'source_mag_r':_TRU('mag'),
-    'source_r_half_arcsec':_TRU('arcsec'), 'magnification':_TRU(), 'visible_pix':_TRU('pixel'), 'visible_sectors':_TRU(), 'lens_mag_i':_TRU('mag'),
+    'source_r_half_arcsec':_TRU('arcsec'), 'magnification':_TRU(), 'visible_pix':_TRU('pixel'), 'visible_run':_TRU(), 'visible_sectors':_TRU(), 'lens_mag_i':_TRU('mag'),
     'expert_grade':_TRU(), 'volunteer_p':_TRU(), 'fit_einstein_radius_arcsec':_TRU('arcsec'), 'fit_arc_snr':_TRU(), 'fit_chi2_per_pix':_TRU()}
 
 def column_roles(
