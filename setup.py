@@ -2,6 +2,7 @@
 import shutil
 from configparser import ConfigParser
 from pathlib import Path
+
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 

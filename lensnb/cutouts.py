@@ -230,7 +230,7 @@ class Cutouts:
         cat = self.catalog.iloc[good].reset_index(drop=True).assign(n_masked=[self.n_masked[i] for i in good])
         return cat, np.stack(images) if images else np.zeros(shape, np.float32), pd.DataFrame(bad, columns=['id','path','reason'])
 
-# %% ../nbs/10_cutouts.ipynb #aa75ab16
+# %% ../nbs/10_cutouts.ipynb #eea6db1a
 def _list_objects(path):
     "All image files under a folder, grouped into objects: index key, columns files (band -> file), kind, label"
     files = [p for p in sorted(path.rglob('*')) if p.is_file() and _suffix(p) in READERS and not any(q.startswith('.') for q in p.relative_to(path).parts)]
@@ -251,7 +251,7 @@ def _list_objects(path):
     elif None not in labels: df['label'] = np.array(labels, dtype=float)
     return df, reader, per_band, len(count)>1, parts[0][2] if per_band else None
 
-# %% ../nbs/10_cutouts.ipynb #8d60bddc
+# %% ../nbs/10_cutouts.ipynb #e937ccaf
 def _pick(have, bands):
     "Names of the bands of the data, positions of the wanted ones, and a remark"
     if bands is None: return have, list(range(len(have))), ''
@@ -270,7 +270,7 @@ def _name_bands(n, known, bands, picture):
     how = 'as told' if named else 'since colours are i, r, g as a rule' if picture and n==3 else 'since the files name none'
     return names, f" (called {' '.join(names)}, {how})"
 
-# %% ../nbs/10_cutouts.ipynb #eea6db1a
+# %% ../nbs/10_cutouts.ipynb #8d9c5063
 def _kind_of_pixels(x, reader, dtype_kind):
     "flux, composite8 or minmax, from the numbers of the first cutout"
     if reader is read_picture or dtype_kind=='u': return 'composite8'
@@ -294,7 +294,7 @@ def open_cutouts(
     if pixels and pixels!=c.survey.pixels: c.said += f" Pixels were said to be {pixels}, not {c.survey.pixels}."
     return replace(c, survey=replace(c.survey, pixels=pixels or c.survey.pixels, pixel_scale_arcsec=pixel_scale_arcsec or c.survey.pixel_scale_arcsec))
 
-# %% ../nbs/10_cutouts.ipynb #8d9c5063
+# %% ../nbs/10_cutouts.ipynb #e2b7e8a9
 def _first_good(df, reader, per_band):
     "Bands, names, header and dtype of the first readable object"
     why = ''
@@ -316,7 +316,7 @@ def _places(files, shape):
         except Exception: out.append(None)
     return {c:[o[k] if o else np.nan for o in out] for k,c in enumerate(('ra_deg','dec_deg'))}
 
-# %% ../nbs/10_cutouts.ipynb #612377a6
+# %% ../nbs/10_cutouts.ipynb #c6600028
 def _open_files(path, bands, catalog):
     root = path if path.is_dir() else path.parent
     if path.is_file() and _suffix(path) not in READERS: raise InputError(f"{path.name} is none of the formats lensnb reads: {', '.join(READERS)}, .npz, or a folder of them.")
@@ -350,7 +350,7 @@ def _open_files(path, bands, catalog):
     size = x.shape[-1] if x.shape[-1]==x.shape[-2] else None
     return Cutouts(df, Survey(name or path.stem, names, kind, scale, size), said, fmt, get, MASKED if name else None)
 
-# %% ../nbs/10_cutouts.ipynb #c6600028
+# %% ../nbs/10_cutouts.ipynb #c2d787aa
 def _open_npz(path, bands, catalog):
     if path.is_dir():
         if len(found := sorted(path.glob('*.npz')))>1: raise InputError(f"{path} holds {len(found)} .npz files; name the one to read.")
@@ -380,7 +380,7 @@ def _open_store(path, bands):
     said = f"{len(s)} objects in a store, bands {' '.join(s.survey.bands)}{taken}, {s.survey.size_pix} pixels, {s.survey.pixel_scale_arcsec or '?'}″/pixel, pixels {s.survey.pixels}."
     return Cutouts(s.catalog, replace(s.survey, bands=tuple(names), **per), said, 'store', lambda k: s.batch(k)[idx])
 
-# %% ../nbs/10_cutouts.ipynb #c2d787aa
+# %% ../nbs/10_cutouts.ipynb #1f6984cb
 def _header(survey, i, cat):
     from astropy.io import fits
     h = fits.Header(); s = survey.pixel_scale_arcsec

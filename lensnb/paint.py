@@ -50,6 +50,8 @@ def paint_lens(
     for _ in range(500):
         truth,arc = draw_arc(rng, survey, centre, theta_e_arcsec)
         arc = arc*count_scale(survey, p, np.array(p['scales']))
+        peak = 255*stretch_colour(arc, p['alpha'], p['q'])[0].max()
+        if not 60<peak<190: continue # neither lost nor brighter than a real arc
         pix,run,sectors = visible_arc(arc[0], there[0], max(there[0].std()*0.02, 0.5))
         if pix*scale**2>=1.4 and run>=5: break
     else: raise InputError(f"No arc of 500 could be seen at ({x_pix:.0f}, {y_pix:.0f}). The galaxy may be too bright; choose another, or a larger theta_e_arcsec.")

@@ -74,7 +74,7 @@ def write_store(
     survey:Survey,        # `size_pix` may be left out
     dtype='float32',      # float32, float16 or uint8
     **meta,               # Kept in survey.json
-)->'Store':
+):                        # The opened `Store`
     "Write arrays that are already in memory as a store"
     images = np.asarray(images)
     if images.ndim!=4 or images.shape[1]!=survey.n_band or images.shape[2]!=images.shape[3]: raise InputError(f"A store takes (n, {survey.n_band}, size, size) for the bands {' '.join(survey.bands)}; got {images.shape}.")
@@ -83,7 +83,7 @@ def write_store(
         w.images[:] = images if dtype!='float16' else images/scale[:,None,None]
         return w.finish(catalog)
 
-# %% ../nbs/04_store.ipynb #0e1bc23a
+# %% ../nbs/04_store.ipynb #bed0b3a1
 class Store:
     "An opened store; images stay on disk until they are asked for"
     def __init__(self,

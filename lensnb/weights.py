@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from scipy.ndimage import affine_transform, gaussian_filter
 from torch import nn
 from .core import InputError, Survey, atomic_file, read_json, sigmoid, write_json
@@ -96,7 +96,7 @@ def save_weights(
     "Write weights and card"
     folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
     tensors = {k:(v.half() if half and v.is_floating_point() else v).detach().cpu().contiguous() for k,v in model.state_dict().items()}
-    with atomic_file(folder/'model.safetensors') as tmp: save_file(tensors, tmp)
+    with atomic_file(folder/'model.safetensors') as tmp: tmp.write_bytes(save(tensors))
     card = replace(card, sha256=_sha256(folder/'model.safetensors'))
     write_json(folder/'card.json', asdict(card))
     return card

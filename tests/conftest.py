@@ -1,0 +1,50 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ.setdefault('MPLBACKEND', 'agg')
+os.environ.setdefault('WANDB_MODE', 'offline')
+BIN = Path(sys.executable).parent
+
+
+def run(*args, code=0):
+    "Run an installed command; the exit status must be as said, and never a traceback"
+    r = subprocess.run([BIN/str(args[0]), *map(str, args[1:])], capture_output=True, text=True)
+    assert 'Traceback' not in r.stderr, r.stderr
+    assert r.returncode == code, r.stderr + r.stdout
+    return r
+
+
+@pytest.fixture(scope='session')
+def work(tmp_path_factory): return tmp_path_factory.mktemp('lensnb')
+
+
+def _trained(work, pixels):
+    "A store and a network that has hardly learned anything: what it is worth does not matter here"
+    store, out = work/f'{pixels}-store', work/f'{pixels}-run'
+    run('lensnb-simulate', store, '--n', 80, '--seed', 1, '--workers', 2, '--pixels', pixels)
+    run('lensnb-train', 'train.epochs=1', 'train.precision=fp32', '--data', store, '--out', out)
+    return store, out
+
+
+@pytest.fixture(scope='session')
+def flux(work): return _trained(work, 'flux')
+
+
+@pytest.fixture(scope='session')
+def composite(work): return _trained(work, 'composite8')
+
+
+@pytest.fixture(scope='session')
+def ten(work):
+    "Ten flux cutouts with labels, bands g r i at 0.2 arcsec, as arrays ready to be written in any format"
+    from lensnb.simulate import get_survey, simulate_one
+    survey, rng = get_survey('lsst'), np.random.default_rng(5)
+    images = np.stack([simulate_one(survey, rng, 'lens' if i < 5 else 'etg')[0] for i in range(10)])
+    return images, pd.DataFrame(dict(id=[f'obj{i}' for i in range(10)], label=[1]*5+[0]*5)), survey
