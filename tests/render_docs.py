@@ -86,6 +86,7 @@ def build(proc, out):
     side.write_text(f'<nav class="side"><b><a href="index.html">lensnb</a></b><ul>{nav}</ul></nav>')
     for n, nb in nbs.items():
         md = '\n\n'.join(x for c in nb['cells'] if c['cell_type'] != 'raw' for x in cell_markdown(c, figures, Path(n).stem))
+        md = re.sub(r'\]\(([\w./-]+\.ipynb)(?=[)#])', lambda m: '](' + page.get(m[1], m[1]), md)   # as Quarto does
         subprocess.run([pandoc(), '-f', 'markdown', '-t', 'html5', '-s', '--toc', '--toc-depth=3', '--mathml', '-H', head, '-B', side,
                         '-M', f'title={meta[n].get("title", n)}', '-M', f'subtitle={meta[n].get("description") or ""}', '-o', out/page[n]], input=md, text=True, check=True)
     head.unlink()
