@@ -82,7 +82,7 @@ def _auc(m):
     return f"AUC {a['value']:.3f} [{a['lo']:.3f}, {a['hi']:.3f}]" if a['value'] is not None else f"AUC not known ({a['note']})"
 
 def _train_line(res, out):
-    return f"{_auc(res)} on {res['n_lens']} lenses and {res['n_nonlens']} non-lenses of the validation part; best epoch {res['best_epoch']} of {res['epochs']}. Report: {Path(out)/'report.html'}"
+    return f"{_auc(res)} on {res['n_lens']} lenses and {res['n_nonlens']} non-lenses of the validation part; best epoch {res['best_epoch']+1} of {res['epochs']}. Report: {Path(out)/'report.html'}"
 
 # %% ../nbs/91_cli.ipynb #cd78dfc6
 def _write_cams(model, card, cutouts, scores, folder, top):
