@@ -158,7 +158,7 @@ def write_page(out, sky, before, t, stamps, found, seconds):
         figure_block(png_bytes(map_figure(sky, t)), 'The Hubble eXtreme Deep Field (NASA, ESA), binned and blurred to 0.2″ pixels and a PSF of 0.73″. '
                      'Green: the ten painted lenses. Yellow: other galaxies in the top twenty. Dotted: painted, but ranked lower. The number is the rank. Galaxies within 4″ of each other are one candidate.', 'A real picture, ranked'),
         figure_block(png_bytes(grid, 110), 'Green frame: a painted lens. Grey frame: a galaxy as Hubble saw it; none is known to us as a lens.', f'The top {N_TOP}'),
-        figure_block(png_bytes(pairs, 150), 'Light of a simulated background galaxy, bent by a simulated mass, is added to a real galaxy. Above: as it was. Below: with the arc, its rank and Einstein radius.', 'The ten painted lenses'),
+        figure_block(png_bytes(pairs, 150), 'Light of a simulated background galaxy, bent by a simulated mass, is added to a real galaxy. Above: as it was. Below: with the arc, its rank and Einstein radius. Only arcs that a person could see are painted (60 to 190 of 255 at the peak).', 'The ten painted lenses'),
         text_block(sentence(found, t), 'What these scores are worth', note=True),
         grid_block([out/'heldout-scores'/'roc.png', out/'heldout-scores'/'confusion.png'], ['ROC curve with its 95 % interval', 'Confusion matrix at the threshold chosen on the validation part'], 'On held-out simulated images'),
         grid_block(hubble_cams, [f'rank {k+1}' for k in range(len(hubble_cams))], 'Where the network looked: the best of the Hubble picture', ncol=2),
@@ -176,7 +176,7 @@ def sentence(found, t):
     above = t[(t['p_lens'] >= .5) & ~t['painted'] & (t['rank'] > 0)]
     return (f'{len(above)} of {(~t["painted"] & (t["rank"] > 0)).sum()} candidates without a painted lens got a probability of one half or more. In a survey, where one galaxy in a thousand or fewer is a lens, such a network would bury each lens under many '
             'false alarms: it learned from a few thousand simulated images for a minute or two, its probabilities assume as many lenses as non-lenses, and the painted lenses come from the same simulator that taught it. '
-            'What the page shows is that the whole path works on real pixels, and that the order is far better than chance. It does not show how well lensnb finds real lenses; that is measured on real lenses, with networks trained for longer.')
+            f'By chance {N_PAINTED*N_TOP/(t["rank"] > 0).sum():.1f} of the ten would be among the top {N_TOP}; here {found} are. The page shows that the whole path works on real pixels. It does not show how well lensnb finds real lenses; that is measured on real lenses, with networks trained for longer.')
 
 
 if __name__ == '__main__': main()

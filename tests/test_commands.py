@@ -91,7 +91,8 @@ def test_resume_is_the_same_run(tmp_path, flux):
     p = subprocess.Popen([BIN/'lensnb-train', *map(str, args), '--out', tmp_path/'cut'], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
     history = tmp_path/'cut'/'history.csv'
     while p.poll() is None and not (history.exists() and history.read_text().count('\n') >= 2): time.sleep(.01)
-    if p.poll() is None: os.killpg(p.pid, signal.SIGKILL)
+    assert p.poll() is None, 'the run ended before it could be killed'
+    os.killpg(p.pid, signal.SIGKILL)
     p.wait()
     run('lensnb-train', *args, '--out', tmp_path/'cut', '--resume')
     a, b = (Scores.read(tmp_path/k/'scores.csv') for k in ('whole', 'cut'))
