@@ -46,19 +46,26 @@ FITS,ARRAY,PICTURE = ('.fits','.fit','.fts','.fits.gz','.fits.fz'), ('.npy',), (
 def _suffix(p): return next((s for s in FITS+ARRAY+PICTURE+('.npz',) if p.name.lower().endswith(s)), '')
 def _stem(p): return p.name[:len(p.name)-len(_suffix(p))]
 
-def read_fits(
-    path, # FITS file: one image, a cube, or several image extensions
-):        # (band, height, width), names of the bands or None, header of the first image
-    "All image planes of a FITS file"
+def _load_planes(path):
+    "Arrays, names and first header of the images in a FITS file"
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyWarning
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', AstropyWarning)
-        with fits.open(path, memmap=False, lazy_load_hdus=False) as f:
-            hdus = [h for h in f if getattr(h, 'is_image', False) and h.header.get('NAXIS',0)>=2]
-            if not hdus: raise InputError("the FITS file holds no image")
-            planes = [np.asarray(h.data, dtype=np.float32) for h in hdus]
-            names = [str(h.header.get('FILTER') or h.header.get('BAND') or h.name) for h in hdus]; head = hdus[0].header
+        try:
+            with fits.open(path, memmap=False, lazy_load_hdus=False) as f:
+                hdus = [h for h in f if getattr(h, 'is_image', False) and h.header.get('NAXIS',0)>=2]
+                planes = [np.asarray(h.data, dtype=np.float32) for h in hdus]
+                names = [str(h.header.get('FILTER') or h.header.get('BAND') or h.name) for h in hdus]
+        except Exception as e: raise InputError(f"it is no whole FITS file, but cut short, damaged or something else ({' '.join(str(e).split())[:100]})") from None
+    if not hdus: raise InputError("the FITS file holds no image")
+    return planes, names, hdus[0].header
+
+def read_fits(
+    path, # FITS file: one image, a cube, or several image extensions
+):        # (band, height, width), names of the bands or None, header of the first image
+    "All image planes of a FITS file"
+    planes,names,head = _load_planes(path)
     if len(planes)==1 and planes[0].ndim==3: return planes[0], _cube_names(head, len(planes[0])), head
     if any(p.ndim!=2 for p in planes): raise InputError(f"the FITS images have shapes {', '.join(str(p.shape) for p in planes)}; wanted one image per band, or one cube")
     if len({p.shape for p in planes})>1: raise InputError(f"the bands have different sizes: {', '.join(str(p.shape) for p in planes)}")
