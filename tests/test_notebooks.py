@@ -1,4 +1,5 @@
 "Run every notebook with nbdev's own runner, one pytest case each, so that the summary counts them"
+import os
 from pathlib import Path
 
 import pytest
@@ -15,5 +16,7 @@ files = sorted(nbglob(cfg.nbs_path, as_path=True))
 def test_notebook(fn, capsys, monkeypatch):
     monkeypatch.chdir(Path(fn).parent)
     monkeypatch.setenv('WANDB_MODE', 'offline')
-    ok, _ = run_nb(Path(fn).absolute(), skip_flags=flags, basepath=cfg.config_path)
+    before = dict(os.environ)   # notebooks run in this process: what one sets must not reach the next
+    try: ok, _ = run_nb(Path(fn).absolute(), skip_flags=flags, basepath=cfg.config_path)
+    finally: os.environ.clear(); os.environ.update(before)
     assert ok, capsys.readouterr().err
