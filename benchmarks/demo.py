@@ -22,9 +22,9 @@ from skimage.transform import rescale
 from lensnb.core import Scores, Survey, atomic_file, read_json
 from lensnb.cutouts import write_cutouts
 from lensnb.measure import cut_stamps, detect
+from lensnb.page import figure_block, grid_block, numbers_block, page, table_block, text_block
 from lensnb.paint import paint_lens
 from lensnb.plot import png_bytes, show_grid, to_rgb
-from lensnb.report import figure_block, grid_block, numbers_block, page, table_block, text_block
 from lensnb.simulate import get_survey
 
 ROOT = Path(__file__).parent.parent

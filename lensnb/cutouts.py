@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np, pandas as pd
-from .core import InputError, PIXELS, Survey, atomic_folder, band_index, check_catalog, read_table, write_table
+from .core import InputError, PIXELS, Survey, atomic_folder, band_index, check_catalog, pick_bands, read_table, write_table
 from .pixels import border_sky
 from .store import is_store, open_store, write_store
 
@@ -128,9 +128,9 @@ def read_picture(
 READERS = {**{s:read_fits for s in FITS}, **{s:read_npy for s in ARRAY}, **{s:read_picture for s in PICTURE}}
 
 # %% ../nbs/10_cutouts.ipynb #ea8a4900
-BANDS = ('u','g','r','i','z','y','VIS','J','H','K','Ks') # by increasing wavelength
+BANDS = ('u','g','r','i','z','y','VIS','F814W','J','H','K','Ks') # by increasing wavelength
 _order = {b.lower():k for k,b in enumerate(BANDS)}
-_BOLOGNA = re.compile(r'^image(?P<survey>[A-Za-z]+)_(?P<band>[A-Za-z]+)-(?P<id>.+)$')
+_BOLOGNA = re.compile(r'^image(?P<survey>[A-Za-z]+)_(?P<band>[A-Za-z0-9]+)-(?P<id>.+)$')
 _GENERIC = [re.compile(rf'^(?P<id>.+)[_.-](?P<band>{"|".join(BANDS)})$', re.I), re.compile(rf'^(?P<band>{"|".join(BANDS)})[_.-](?P<id>.+)$', re.I)]
 
 def split_band(
@@ -383,9 +383,8 @@ def _open_npz(path, bands, catalog):
 
 def _open_store(path, bands):
     s = open_store(path); names,idx,taken = _pick(list(s.survey.bands), bands)
-    per = {f:tuple(v[k] for k in idx) for f in ('psf_fwhm_arcsec','zero_point_mag','sky_mag_arcsec2','exposure_s','n_exposure','depth_5sigma_mag') if (v := getattr(s.survey, f))}
     said = f"{len(s)} objects in a store, bands {' '.join(s.survey.bands)}{taken}, {s.survey.size_pix} pixels, {s.survey.pixel_scale_arcsec or '?'}″/pixel, pixels {s.survey.pixels}."
-    return Cutouts(s.catalog, replace(s.survey, bands=tuple(names), **per), said, 'store', lambda k: s.batch(k)[idx])
+    return Cutouts(s.catalog, pick_bands(s.survey, names), said, 'store', lambda k: s.batch(k)[idx])
 
 # %% ../nbs/10_cutouts.ipynb #1f6984cb
 def _header(survey, i, cat):

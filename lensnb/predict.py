@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 from .augment import dihedral
-from .core import InputError, Scores, band_index
+from .core import KNOWN_COLUMNS, InputError, Scores, band_index
 from .cutouts import Cutouts
 from .models import pick_device
 from .pixels import border_sky
@@ -67,11 +67,11 @@ def _score(model, card, todo, tta, done, bad):
         todo,x,sky = [todo[k] for k in ok],x[ok],tuple(s[ok] for s in sky)
     if todo: done += [(i, z, flags) for (i,_,flags),z in zip(todo, batch_logits(model, as_input(card, x, *sky), tta))]
 
-def _table(card, catalog, logit, flags):
+def _table(card, catalog, logit, flags, prior):
     "Scores with what the catalogue knows of each object"
-    known = catalog[[c for c in ('id','path','label','ra_deg','dec_deg','kind','group','split') if c in catalog]].reset_index(drop=True)
-    p = probability(card, logit)
-    return Scores.from_frame(known.assign(logit=logit, p_lens=p, pred=p>=card.threshold, flags=flags))
+    known = catalog[[c for c in ('id','path','label','ra_deg','dec_deg','kind','group','split',*KNOWN_COLUMNS) if c in catalog]].reset_index(drop=True)
+    pred = probability(card, logit)>=card.threshold
+    return Scores.from_frame(known.assign(logit=logit, p_lens=probability(card, logit, prior), pred=pred, flags=flags))
 
 # %% ../nbs/61_predict.ipynb #af76a302
 def predict(
@@ -82,11 +82,13 @@ def predict(
     tta:bool=False,        # Mean over the eight symmetries
     resample:bool=False,   # Bring another pixel scale to the card's
     progress:bool=True,    # Bar on stderr
+    prior:float=None,      # Share of lenses in the survey, for p_lens; takes a calibrated card
 )->tuple:                  # Scores; DataFrame of id, path, reason of what could not be scored
     "Score cutouts in a stream"
     device = pick_device(device)
     model,card = load_weights(weights) if isinstance(weights, str) or hasattr(weights, '__fspath__') else weights
     model = model.eval().to(device, memory_format=torch.channels_last)
+    if prior is not None: probability(card, 0., prior)   # refused before anything is read
     common,factor = check_input(card, cutouts.survey, resample=resample),scale_factor(card, cutouts.survey)
     if 'scale_unknown' in common: warnings.warn(f"The pixel scale of the data is unknown; {card.name} was trained at {card.pixel_scale_arcsec:.3g} arcsec/pixel. Say --pixel-scale to have it checked.", stacklevel=2)
     index,todo,done,bad = band_index(cutouts.survey.bands, card.bands),[],[],[]
@@ -99,4 +101,4 @@ def predict(
     lost = cat.iloc[[i for i,_ in bad]][['id', 'path']].reset_index(drop=True).assign(reason=[why for _,why in bad])
     if not done: raise InputError(f"None of the {len(lost)} cutouts can be scored; the first, {lost.path[0] or lost.id[0]}: {lost.reason[0]}.")
     rows,logit,flags = zip(*done)
-    return _table(card, cat.iloc[list(rows)], np.array(logit), [';'.join([*common, *f]) for f in flags]), lost
+    return _table(card, cat.iloc[list(rows)], np.array(logit), [';'.join([*common, *f]) for f in flags], prior), lost
