@@ -27,7 +27,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 from .augment import Augment
 from .config import TrainConfig, load_config, save_config
-from .core import InputError, Scores, atomic_file, check_output_folder, need, seed_everything, sigmoid, write_json, write_table
+from .core import BOOKKEEPING, InputError, KNOWN_COLUMNS, Scores, atomic_file, check_output_folder, need, seed_everything, sigmoid, write_json, write_table
 from .data import make_dls
 from .metrics import best_threshold, plot_confusion, plot_roc, summary
 from .models import LensNet, create_model, pick_device
@@ -243,7 +243,7 @@ def validation_scores(
     net.eval()
     with torch.no_grad(): logit = torch.cat([net(x, meta).double().cpu() for x,meta,_ in dls.valid]).numpy()
     df = dls.feed.store.catalog.iloc[dls.valid.rows].reset_index(drop=True)
-    df = df[[c for c in ('id','path','label','ra_deg','dec_deg','kind','group') if c in df]]
+    df = df[[c for c in df if c in (*BOOKKEEPING, *KNOWN_COLUMNS) and c!='split']]
     return Scores.from_frame(df.assign(logit=logit, p_lens=sigmoid(logit)))
 
 def make_card(
@@ -367,7 +367,7 @@ def train_run(
     rows = fit(cfg, dls, Fast(net, bf16, t.channels_last), out, old, dict(bf16=bf16, data=data), progress, cbs)
     net.load_state_dict(load_file(out/'checkpoint'/'best.safetensors'))
     speed = t.epochs and len(dls.train.rows)*len(rows)/sum(r['seconds'] for r in rows)
-    metrics = finish(out, cfg, net, dls, dict(epochs=len(rows), best_epoch=best_epoch(rows, t.metric), precision='bf16' if bf16 else 'fp32', images_per_s=round(speed, 1)))
+    metrics = finish(out, cfg, net, dls, dict(epochs=len(rows), best_epoch=best_epoch(rows, t.metric), arithmetic='bf16' if bf16 else 'fp32', images_per_s=round(speed, 1)))
     for tmp in [*(out/'checkpoint').iterdir(), *out.glob('.*.tmp*')]: tmp.unlink()
     (out/'checkpoint').rmdir()
     return metrics
