@@ -163,6 +163,14 @@ def _run(jobs, workers):
     finally: torch.set_num_threads(n_thread)
 
 # %% ../nbs/27_simulate.ipynb #78b8ca74
+def _catalog(rows, kinds, store_name, seed):
+    ids = [f'{store_name}-{seed}-{i:06d}' for i in range(len(kinds))]
+    label = np.where(kinds=='lens', 1., np.where(kinds=='lens_faint', np.nan, 0.))
+    stamp = rows['source_stamp']
+    group = np.where(stamp>0, 'stamp-'+stamp.astype(int).astype(str), ids) # images of one source galaxy stay together
+    return pd.DataFrame(dict(id=ids, label=label, kind=kinds, group=group)).join(rows)
+
+# %% ../nbs/27_simulate.ipynb #9cd84788
 def simulate_store(
     path,                   # Folder to make
     survey='lsst',          # Name of a survey, YAML file of one, or a `Survey`
@@ -188,7 +196,7 @@ def simulate_store(
     families = check_mix(families)
     kinds = _kinds(n, lens_frac, faint_frac, families, scene_rng(seed, store_name+'/kinds', 0))
     if survey.pixels=='composite8': dtype = 'uint8'
-    scale = pixel_sigma(survey) if dtype=='float16' else np.ones(survey.n_band)
+    scale = 8*pixel_sigma(survey) if dtype=='float16' else np.ones(survey.n_band)
     block,sources = 256 if n>=4096 else 32, None if sources is None else Path(sources)
     if sources: _stamps(sources)
     with StoreWriter(path, n, survey, dtype, scale, resume=True, seed=seed, store_name=store_name, recipe='lensnb.simulate',
@@ -199,14 +207,7 @@ def simulate_store(
             for first,rows in _run(jobs, workers): w.finish_block(first, rows); bar.update(len(rows))
         return w.finish(_catalog(w.blocks(), kinds, store_name, seed))
 
-def _catalog(rows, kinds, store_name, seed):
-    ids = [f'{store_name}-{seed}-{i:06d}' for i in range(len(kinds))]
-    label = np.where(kinds=='lens', 1., np.where(kinds=='lens_faint', np.nan, 0.))
-    stamp = rows['source_stamp']
-    group = np.where(stamp>0, 'stamp-'+stamp.astype(int).astype(str), ids) # images of one source galaxy stay together
-    return pd.DataFrame(dict(id=ids, label=label, kind=kinds, group=group)).join(rows)
-
-# %% ../nbs/27_simulate.ipynb #533e69d1
+# %% ../nbs/27_simulate.ipynb #82637a5c
 RECIPE_KEYS = ('survey','pixels','n','lens_frac','faint_frac','families','seed','dtype','measured')
 
 def load_recipe(
