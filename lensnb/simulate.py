@@ -29,7 +29,7 @@ from .lookalikes import HARD_MIX, LOOK_ALIKES, NATURAL_MIX
 from .measure import detect, measure
 from .pixels import border_sky
 from .scene import expose, is_visible, visible_arc
-from .store import StoreWriter
+from .store import StoreWriter, check_space
 from .surveys import get_survey, pixel_sigma
 
 # %% ../nbs/27_simulate.ipynb #f603f0de
@@ -194,8 +194,9 @@ def simulate_store(
     if dtype not in ('float32','float16'): raise InputError(f"Flux is kept as float32 or float16, got {dtype!r}.")
     survey = get_survey(survey, pixels) if isinstance(survey, (str,Path)) else survey
     families = check_mix(families)
-    kinds = _kinds(n, lens_frac, faint_frac, families, scene_rng(seed, store_name+'/kinds', 0))
     if survey.pixels=='composite8': dtype = 'uint8'
+    check_space(Path(path).absolute().parent, n*survey.n_band*survey.size_pix**2*np.dtype(dtype).itemsize)
+    kinds = _kinds(n, lens_frac, faint_frac, families, scene_rng(seed, store_name+'/kinds', 0))
     scale = 8*pixel_sigma(survey) if dtype=='float16' else np.ones(survey.n_band)
     block,sources = 256 if n>=4096 else 32, None if sources is None else Path(sources)
     if sources: _stamps(sources)

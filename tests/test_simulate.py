@@ -123,7 +123,7 @@ def test_bad_input_is_one_sentence(args, words, tmp_path):
 
 
 @pytest.mark.parametrize('changes,words', [
-    (dict(pixel_scale_arcsec=-.2), ['pixel_scale_arcsec', '-0.2']), (dict(psf_fwhm_arcsec=[.7, .7]), ['psf_fwhm_arcsec']), (dict(zero_point_mag=None), ['zero_point_mag']),
+    (dict(pixel_scale_arcsec=-.2), ['Pixel scale', '-0.2']), (dict(psf_fwhm_arcsec=[.7, .7]), ['psf_fwhm_arcsec']), (dict(zero_point_mag=None), ['zero_point_mag']),
     (dict(bands=['g', 'r', 'q']), ['q']), (dict(pixel_scale=.2), ['pixel_scale']), (dict(exposure_s=[15., -15., 15.]), ['exposure_s']),
 ])
 def test_a_wrong_survey_file_is_one_sentence(changes, words, tmp_path):
