@@ -102,7 +102,7 @@ def lens_samples(
     if scores.label is None: raise InputError("A completeness needs labels, and the score table has no column label. Add one with 1 for a lens and 0 for anything else.")
     lens = scores.label==1
     kind = scores.extra['kind'].astype(str) if scores.extra is not None and 'kind' in scores.extra else pd.Series('', range(len(scores)))
-    faint = np.isnan(scores.label) & kind.str.startswith('lens').to_numpy()
+    faint = np.isnan(scores.label) & kind.str.endswith('faint').to_numpy()
     return dict(lens=lens, faint=faint, all=lens|faint) if faint.any() else dict(all=lens)
 
 # %% ../nbs/43_selection.ipynb #74b3e7ec
