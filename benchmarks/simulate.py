@@ -159,6 +159,7 @@ if __name__ == '__main__':
     survey = get_survey('lsst', args.pixels)
     families(survey, args.rounds, args.n)
     in_batches(survey, args.rounds)
+    sys.path.pop(0)  # coverage.py beside this script is not the package that numba looks for
     if args.lenstronomy: sys.path.append(args.lenstronomy)
     if find_spec('lenstronomy'): against_lenstronomy(survey, args.rounds)
     else: print('lenstronomy is not here; see the top of this file')
