@@ -116,6 +116,7 @@ def in_batches(survey, rounds):
 
 def lenstronomy_renderer(survey):
     "The same by lenstronomy: a function of the parameters; what can be prepared once is prepared here"
+    sys.modules['coverage'] = None  # numba would take the script beside this one for the package of that name
     import golden
     from lenstronomy.Data.imaging_data import ImageData
     from lenstronomy.Data.psf import PSF
@@ -159,7 +160,6 @@ if __name__ == '__main__':
     survey = get_survey('lsst', args.pixels)
     families(survey, args.rounds, args.n)
     in_batches(survey, args.rounds)
-    sys.path.pop(0)  # coverage.py beside this script is not the package that numba looks for
     if args.lenstronomy: sys.path.append(args.lenstronomy)
     if find_spec('lenstronomy'): against_lenstronomy(survey, args.rounds)
     else: print('lenstronomy is not here; see the top of this file')
