@@ -50,7 +50,7 @@ def delong(scores):
     var = np.array([below.var(ddof=1),above.var(ddof=1)])/n
     if not 0<auc<1 or not var.any(): return dict(lo=auc, hi=auc)
     half = stats.t.ppf(TAILS[1], var.sum()**2/(var**2/(n-1)).sum())*np.sqrt(var.sum())/(auc*(1-auc))
-    return dict(zip(('lo','hi'), stats.logistic.cdf(stats.logistic.ppf(auc)+np.array([-half,half]))))
+    return dict(zip(('lo','hi'), stats.logistic.cdf(stats.logistic.ppf(auc)+np.array([-half,half])), strict=False))
 
 
 def percentiles(scores, mix, seed, n_boot=300):
@@ -62,7 +62,7 @@ def percentiles(scores, mix, seed, n_boot=300):
         at_half = np.take_along_axis(worth, (tpr>=.5).argmax(-1)[:,None], -1)[:,0]
         return [area(pos, neg), average_precision(tpr, fpr, mix), np.where(fpr<=.01, tpr, 0).max(-1), at_half]
     drawn = np.concatenate([figures(*pair) for pair, in resample(lens, [ladder(lens, score)], group, n_boot, seed)], axis=1)
-    return [dict(zip(('lo','hi'), np.quantile(o, TAILS))) for o in drawn]
+    return [dict(zip(('lo','hi'), np.quantile(o, TAILS), strict=False)) for o in drawn]
 
 
 def judged(name, seed):
@@ -107,7 +107,7 @@ def compared(seed, n_lens=200, n_non=5000):
     def at(error): return 2.2/(1+error**2)**.5
     drawn = judge(dict(A=blurred(.5), B=blurred(.7)), 300, seed)[1]
     for name,figure in (('auc', lambda d: stats.norm.cdf(d/2**.5)), ('tpr_at_fpr 0.01', lambda d: stats.norm.sf(stats.norm.isf(.01)-d))):
-        yield f'difference of {name}', 'paired bootstrap', figure(at(.5))-figure(at(.7)), dict(zip(('lo','hi'), np.quantile(np.subtract(*drawn[name]), TAILS)))
+        yield f'difference of {name}', 'paired bootstrap', figure(at(.5))-figure(at(.7)), dict(zip(('lo','hi'), np.quantile(np.subtract(*drawn[name]), TAILS), strict=False))
 
 
 def markdown(table):

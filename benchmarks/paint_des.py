@@ -27,7 +27,7 @@ THETA_E, SNR = (.5, 1., 1.5, 2., 3.), (0., 60., 150., 300., 600., np.inf)
 FALSE = (1, 5)   # hosts that may pass: 1 in 46 and about a tenth
 
 
-def labels(edges): return [f'{lo:g}-{hi:g}' for lo, hi in zip(edges, edges[1:])]
+def labels(edges): return [f'{lo:g}-{hi:g}' for lo, hi in zip(edges, edges[1:], strict=False)]
 
 
 def paint(data, out, bands, per_host, seed):
@@ -47,7 +47,7 @@ def rows_of(arcs, called, group, what, by):
     "Completeness with its interval, per bin of one or two columns"
     for key, part in arcs.groupby(by, observed=True) if by else [((), arcs)]:
         p = proportion(called[part.index], group[part.index])
-        yield dict(arcs=what, **dict(zip(by, map(str, key))), n=len(part), n_host=len(np.unique(group[part.index])), found=int(called[part.index].sum()), completeness=p['value'], lo=p['lo'], hi=p['hi'])
+        yield dict(arcs=what, **dict(zip(by, map(str, key), strict=False)), n=len(part), n_host=len(np.unique(group[part.index])), found=int(called[part.index].sum()), completeness=p['value'], lo=p['lo'], hi=p['hi'])
 
 
 def completeness(t, n_false):
