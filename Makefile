@@ -32,7 +32,7 @@ demo: .venv/.installed
 	$(BIN)/python benchmarks/demo.py
 
 test: .venv/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 docs: .venv/.dev
 	$(BIN)/python tests/render_docs.py
