@@ -61,6 +61,10 @@ def _realism(text):
     if bad := set(pairs)-set(Realism.__dataclass_fields__): raise InputError(f"There is no realism switch {sorted(bad)[0]!r}. There are: {', '.join(Realism.__dataclass_fields__)}; or off for none.")
     return Realism(**pairs)
 
+def _population(name):
+    from lensnb.lenses import POPULATION, DirectPopulation
+    return DirectPopulation() if name=='direct' else POPULATION
+
 def _sky_line(s, out):
     lab = s.catalog['label']
     return f"{len(s)} images ({(lab==1).sum()} lenses, {(lab==0).sum()} non-lenses, {lab.isna().sum()} too faint to tell) in {out}"
@@ -105,6 +109,7 @@ def lensnb_simulate(
     recipe:str=None,      # YAML file of recipes, as configs/stores.yaml
     dtype:Annotated[str, dict(choices=['float32','float16'])]=None, # Precision of flux in the store; default: float32
     columns:bool=False,   # Measure magnitudes, colours, sizes and shapes as a catalogue would
+    population:Annotated[str, dict(choices=['velocity','direct'])]=None, # Lenses from velocity dispersions, or from a distribution of Einstein radii; default: velocity
     sources:str=None,     # Folder of real galaxies to put behind the lenses
     realism:str=None,     # What may go wrong, as trail=0,masked=0.1; off for nothing
     format:Annotated[str, dict(choices=['store','bologna'])]='store', # A store, or files in the layout of the Bologna challenge
@@ -121,7 +126,7 @@ def lensnb_simulate(
     options = _given(seed=seed, store_name=store_name)
     if hosts: s = _paint(out, hosts, survey, workers, bands, zero_point, psf, pixel_scale, per_host, all_arcs, options)
     else:
-        options |= _given(survey=survey, n=n, lens_frac=lens_frac, faint_frac=faint_frac, pixels=pixels, dtype=dtype, measured=columns or None, sources=sources,
+        options |= _given(survey=survey, n=n, lens_frac=lens_frac, faint_frac=faint_frac, pixels=pixels, dtype=dtype, measured=columns or None, sources=sources, population=population and _population(population),
             families=families and (_pairs(families, 'Weights') if '=' in families else families), realism=realism and _realism(realism))
         s = _simulate(out, format, recipe, workers, options)
     print(_sky_line(s, out))

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from .core import InputError, Scores
-from .intervals import area, average_precision, labelled, ladder, purity, rates, resample, split_classes
+from .intervals import area, average_precision, ladder, purity, rates, resample, split_classes
 from .metrics import RATES, SHARES, smallest_fpr, summary
 
 # %% ../nbs/44_compare.ipynb #43ccce47
@@ -24,12 +24,12 @@ def aligned(
     runs = {name:[o] if isinstance(o, Scores) else list(o) for name,o in runs.items()}
     every = [(name,o) for name,run in runs.items() for o in run]
     if len(runs)<2 or not all(runs.values()): raise InputError(f"A comparison takes at least two finders with scores, got {len(every)} score tables of {len(runs)}.")
-    first_name,first = every[0][0],labelled(every[0][1])
+    first_name,first = every[0][0],every[0][1].labelled()
     lens,_,group = split_classes(first)
     index = pd.Index(first.id)
     out = {name:[] for name in runs}
     for name,o in every:
-        o = labelled(o)
+        o = o.labelled()
         row = _same_objects(index, pd.Index(o.id), first_name, name)
         if (bad := o.label[row]!=first.label).any(): raise InputError(f"{bad.sum():,} of {len(first):,} objects are labelled differently in {first_name} and {name}, first id {first.id[bad][0]!r}. Which labels are right?")
         out[name].append((o.logit[row], o.pred[row]))

@@ -305,7 +305,8 @@ class Scores:
     def to_frame(self)->pd.DataFrame: return pd.concat([pd.DataFrame(self._columns()), *([] if self.extra is None else [self.extra])], axis=1)
     def labelled(self)->'Scores':
         if self.label is None: raise InputError("This needs labels, and the score table has no column label. Add one with 1 for a lens and 0 for anything else.")
-        return Scores.from_frame(self.to_frame()[np.isfinite(self.label)])
+        if (known := np.isfinite(self.label)).all(): return self
+        return Scores.from_frame(self.to_frame()[known])
     def write(self, path)->Path: return write_table(self.to_frame(), path)
     @classmethod
     def read(cls, path): return cls.from_frame(read_table(path, 'the score table'), str(path))

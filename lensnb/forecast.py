@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 
 from .calibrate import apply_calibration, check_prevalence, family_weights
 from .core import InputError, Scores
-from .intervals import effective_number, group_codes, labelled, proportion, split_classes
+from .intervals import effective_number, group_codes, proportion, split_classes
 
 # %% ../nbs/45_forecast.ipynb #bce41c6a
 def survey_curve(
@@ -105,7 +105,7 @@ def expect(
     seed:int=0,              # Of the draws
 )->dict:                     # threshold, counts of the set, tpr, fpr; lenses, selected, found, false, purity, completeness of the survey
     "What a survey will get, with intervals for what will be observed"
-    prevalence,known = check_prevalence(prevalence),labelled(scores)
+    prevalence,known = check_prevalence(prevalence),scores.labelled()
     lens,z,group = split_classes(known)
     if threshold is None and (budget is not None or purity is not None): threshold = threshold_for(known, prevalence, survey_size, purity, budget, mix)
     called = known.pred==1 if threshold is None else z>=threshold
@@ -145,7 +145,7 @@ def plot_survey(
     "Completeness and purity against the number of objects inspected"
     if ax is None: _,ax = plt.subplots(figsize=(4.6,3.6), layout='constrained')
     t = survey_curve(scores, prevalence, survey_size)
-    known = labelled(scores)
+    known = scores.labelled()
     n_group = len(np.unique(group_codes(known)))/len(known)
     n_lens,n_non = t.n_found.iloc[-1]*n_group,t.n_false.iloc[-1]*n_group
     first = max(t.selected[0], survey_size*prevalence/100)

@@ -20,7 +20,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from .core import InputError, Scores
-from .intervals import (auc_interval, average_precision, clopper_pearson, effective_number, figure, group_codes, labelled, ladder,
+from .intervals import (auc_interval, average_precision, clopper_pearson, effective_number, figure, group_codes, ladder,
     one_class, passing, proportion, purity, rates, resample, smallest_fpr, split_classes, unknown)
 
 # %% ../nbs/40_metrics.ipynb #762dd141
@@ -211,7 +211,7 @@ def confusion(
     threshold:float=None, # Called a lens at this p_lens or above; None: the column pred
 )->dict:                  # Counts tp, fn, fp, tn; tpr, fpr, accuracy, precision, recall, f1 as value, lo, hi
     "Counts and rates at a threshold, with intervals"
-    scores = labelled(scores)
+    scores = scores.labelled()
     lens,group,called = scores.label==1,group_codes(scores),is_called(scores, threshold)
     def share(hit, among): return proportion(hit[among], group[among])
     tpr,fpr = share(called, lens),share(called, ~lens)
@@ -227,7 +227,7 @@ def f_beta(
     "Weighted harmonic mean of purity and completeness at a threshold"
     if not beta>0: raise InputError(f"beta weighs completeness over purity and must be positive, got {beta}.")
     table = confusion(scores, threshold)
-    return f_of_rates(table['tpr'], table['fpr'], labelled(scores).label==1, beta)
+    return f_of_rates(table['tpr'], table['fpr'], scores.labelled().label==1, beta)
 
 # %% ../nbs/40_metrics.ipynb #f3487254
 def f_of_rates(
@@ -254,7 +254,7 @@ def best_threshold(
     "The threshold on p_lens that serves a criterion best"
     if criterion not in ('youden','f1'): raise InputError(f"criterion is 'youden' or 'f1', got {criterion!r}.")
     lens = split_classes(scores)[0]
-    p = labelled(scores).p_lens
+    p = scores.labelled().p_lens
     fpr,tpr,threshold = sk.roc_curve(lens, p, drop_intermediate=False)
     n_lens,n_non = lens.sum(),(~lens).sum()
     worth = tpr-fpr if criterion=='youden' else 2*tpr*n_lens/(tpr*n_lens+fpr*n_non+n_lens)
@@ -286,7 +286,7 @@ def summary(
     seed:int=0,           # Seed of the bootstrap
 )->dict:                  # Counts, and each figure as value, lo, hi (and note)
     "All figures of a labelled set, ready for JSON"
-    known = labelled(scores)
+    known = scores.labelled()
     lens = known.label==1
     out = dict(n=len(scores), n_lens=int(lens.sum()), n_nonlens=int((~lens).sum()), n_unlabelled=len(scores)-len(known), n_group=len(pd.unique(group_codes(known))),
         level=.95, smallest_fpr=float(smallest_fpr((~lens).sum())) if not lens.all() else None, warnings=[])

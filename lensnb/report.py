@@ -26,7 +26,7 @@ from .core import InputError, Scores, atomic_file, read_json, read_table
 from .cutouts import Cutouts, open_cutouts
 from .explore import bad_reasons
 from .forecast import plot_survey
-from .intervals import labelled, one_class
+from .intervals import one_class
 from .metrics import plot_confusion, plot_pr, plot_roc, summary
 from .page import attempt, details_block, figure_block, grid_block, numbers_block, page, pair_block, safe_name, table_block, text_block
 from .plot import VERDICT_COLOURS, plot_curve, save_figure, to_rgb, verdicts
@@ -99,7 +99,7 @@ def figure_blocks(
     sky:Sky,          # The survey
 )->tuple:             # Blocks of figures, and the table of calibration
     "ROC, survey, calibration, confusion, families, selection"
-    scores,known = table.scores,labelled(table.scores)
+    scores,known = table.scores,table.scores.labelled()
     def draw(heading, figure, caption, alt): return attempt(lambda: figure_block(figure(), caption, heading, alt), heading=heading)
     errors = []
     def reliable():
@@ -170,7 +170,7 @@ def worst_blocks(
 )->str:               # HTML
     "The worst false alarms and missed lenses, as pictures where there are any"
     out = ''
-    for errors,heading in zip(worst(labelled(table.scores), n), ('Worst false alarms','Worst misses')):
+    for errors,heading in zip(worst(table.scores.labelled(), n), ('Worst false alarms','Worst misses')):
         if not len(errors): out += text_block('There are none.', heading); continue
         pictures = find_pictures(errors, table.folder, images)
         have = [i for i,o in enumerate(pictures) if o is not None]
@@ -193,9 +193,9 @@ def judge_blocks(
     "What a table of scores has to say"
     if calibration:
         check_disjoint(calibration, table.scores.id)
-        share = float((labelled(table.scores).label==1).mean())
+        share = float((table.scores.labelled().label==1).mean())
         table = replace(table, scores=calibrated(table.scores, calibration, prior=share), probability=True)
-    known = labelled(table.scores)
+    known = table.scores.labelled()
     if 'auprc' not in (metrics or {}): metrics = summary(known)
     views = outlook(known, sky, calibration)
     figures,errors = figure_blocks(table, sky)
@@ -218,7 +218,7 @@ def method_block(
         'Probabilities are as they were given.' if table.probability else 'The scores are not probabilities, so only their order was used; lensnb-calibrate makes probabilities of them.'
     return text_block(f"""{table.said} {groups} {how}
 
-Intervals are 95 %. The area under the ROC curve has DeLong's interval, that under the precision-recall curve a stratified bootstrap of 1,000 replicates, shares those of Clopper and Pearson. TPR0 and TPR10 are the completeness before the first and the tenth false positive, as in the Bologna lens challenge: the interval is that of the completeness at the threshold seen, and the false-positive rate there has its own. A rate below 3/N cannot be known from N non-lenses and is not printed.
+Intervals are 95 %. The area under the ROC curve has an interval that joins DeLong's variance with Newcombe's limits (see the page "Intervals"), that under the precision-recall curve a stratified bootstrap of 1,000 replicates, shares those of Clopper and Pearson. TPR0 and TPR10 are the completeness before the first and the tenth false positive, as in the Bologna lens challenge: the interval is that of the completeness at the threshold seen, and the false-positive rate there has its own. A rate below 3/N cannot be known from N non-lenses and is not printed.
 
 What a survey would get follows from the counts above a threshold, by drawing rates and then surveys. It holds if this set's lenses look like the survey's, and its non-lenses come in the survey's mix. A test of hand-picked look-alikes is too dark, one of random galaxies of a brighter sample too bright.""", 'How this was measured')
 
@@ -257,10 +257,10 @@ def report_compare(
         row = pair.set_index('metric').loc[key]
         sentences.append(f"The {figure_name(key)} is {row.a:.3f} for {list(runs)[0]} and {row.b:.3f} for {list(runs)[1]}, a difference of {row.difference:+.3f} ({row.lo:+.3f} to {row.hi:+.3f}); the probability that {list(runs)[0]} is the better one is {row.p_a_better:.2f}.")
     else: sentences.append(f"By {figure_name(key)}, {board.finder.iloc[0]} leads with {board[key].iloc[0]:.3f} ({board.lo.iloc[0]:.3f} to {board.hi.iloc[0]:.3f}) and is the best of all with a probability of {board.p_best.iloc[0]:.2f}.")
-    first = labelled(next(iter(scores.values()))[0])
+    first = next(iter(scores.values()))[0].labelled()
     sentences.append(f"All were judged on the same {int((first.label==1).sum()):,} lenses and {int((first.label==0).sum()):,} non-lenses.")
     _,ax = plt.subplots(figsize=(4.6,4.2), layout='constrained')
-    for (k,v),color in zip(scores.items(), ('#0072B2','#D55E00','#009E73','#CC79A7','#E69F00','#56B4E9','#000000')): plot_roc(labelled(v[0]), ax, k, k==list(scores)[-1], color)
+    for (k,v),color in zip(scores.items(), ('#0072B2','#D55E00','#009E73','#CC79A7','#E69F00','#56B4E9','#000000')): plot_roc(v[0].labelled(), ax, k, k==list(scores)[-1], color)
     blocks = [text_block('\n\n'.join(sentences), 'Verdict', kind='verdict'), pair_block(figure_block(ax, 'The first seed of each.' if any(len(v)>1 for v in scores.values()) else '', 'ROC curves', 'Completeness against false-positive rate of every finder'),
         attempt(lambda: figure_block(plot_compare(pair, tuple(runs)), '', 'Differences', 'Difference of every figure with its interval')) if pair is not None else ''),
         table_block(_board_table(board, key), 'Sorted by the second column.', 'Leaderboard')]

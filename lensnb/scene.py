@@ -6,7 +6,7 @@ Docs: https://lensnb.github.io/lensnb/scene.html.md"""
 
 # %% auto #0
 __all__ = ['SUPERSAMPLE', 'WIDE', 'G', 'R', 'I', 'blur_and_bin', 'core_fwhm', 'blur', 'photograph', 'band_rows', 'Component',
-           'expose', 'Scene', 'visible_arc', 'is_visible']
+           'expose', 'Scene', 'visible_arc', 'arc_truth', 'is_visible']
 
 # %% ../nbs/21_scene.ipynb #6ff4f411
 import math
@@ -172,7 +172,24 @@ def visible_arc(
         best = max(best, run)
     return int(seen.sum()), min(best, 18), int(full.sum())
 
-def is_visible(truth, strict, pixel_scale_arcsec):
+def arc_truth(
+    arc:np.ndarray,   # Lensed light alone, (band, height, width)
+    other:np.ndarray, # All other light above the sky, same unit and shape
+    sigma:np.ndarray, # Noise of an empty pixel, (band,)
+    bands,            # Names of the bands
+)->dict:              # The challenge's columns and the matched-filter S/N in r (else the last band), visibility in g (else the first)
+    "How bright an arc is, and how much of it shows"
+    r,g = (bands.index(b) if b in bands else k for b,k in (('r',-1),('g',0)))
+    s = arc[r]/sigma[r]; bright = s>1
+    shows = dict(zip(('visible_pix','visible_run','visible_sectors'), visible_arc(arc[g], other[g], sigma[g])))
+    return dict(numb_pix_lensed_image=int(bright.sum()), flux_lensed_image_in_sigma=float(s[bright].sum()), snr_lensed_image=float(np.sqrt((s**2).sum())), **shows)
+
+def is_visible(
+    truth:dict,               # From `arc_truth`
+    strict:bool,              # False: the weaker cut of the Bologna challenge is enough
+    pixel_scale_arcsec:float, # arcsec per pixel
+)->bool:                      # Whether it counts as a lens
+    "Whether a person would see the arc"
     bright = truth['numb_pix_lensed_image']>=20 and truth['flux_lensed_image_in_sigma']>=60
     run,sectors = truth['visible_run'],truth['visible_sectors']
     arc = truth['visible_pix']*pixel_scale_arcsec**2>=1.4 and (run>=5 or (run>=4 and sectors>=7))

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit as logit_of
 
 from .core import InputError, Scores, read_table, sigmoid
-from .intervals import group_codes, labelled, one_class
+from .intervals import group_codes, one_class
 from .metrics import auc_interval, best_threshold
 
 # %% ../nbs/42_scoretable.ipynb #c2e2e5be
@@ -94,7 +95,7 @@ def to_logit(
     p:np.ndarray, # Probabilities in [0,1], (n,)
 )->np.ndarray:    # Finite logits in the same order, (n,)
     "Logits of probabilities, those of 0 and 1 one step outside the others"
-    with np.errstate(divide='ignore'): z = np.log(p)-np.log1p(-np.asarray(p, float))
+    z = logit_of(np.asarray(p, float))
     finite = z[np.isfinite(z)]
     return np.clip(z, finite.min(initial=0)-1, finite.max(initial=0)+1)
 
@@ -130,7 +131,7 @@ def few_lenses(
     enough:int=10, # So many lenses need no warning
 )->str:            # A sentence, or ''
     "Warn of a set that can know next to nothing"
-    known = labelled(scores)
+    known = scores.labelled()
     n = len(np.unique(group_codes(known)[known.label==1]))
     if n>=enough: return ''
     auc = auc_interval(scores)

@@ -71,7 +71,7 @@ def plot_fpr_by_kind(
 
 # %% ../nbs/43_selection.ipynb #0e579932
 def selection_function(
-    scores:Scores,        # Scores with labels and the column; faint lenses have no label and a kind that begins with 'lens'
+    scores:Scores,        # Scores with labels and the column; faint lenses have no label and a kind that ends in 'faint'
     column:str,           # What to bin, e.g. 'theta_e_arcsec'
     threshold:float=None, # Called a lens at this p_lens or above; None: the column pred
     bins=6,               # Number of bins with equally many lenses, or edges in the unit of the column

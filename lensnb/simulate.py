@@ -9,7 +9,6 @@ __all__ = ['FAMILIES', 'TRUTH', 'MIXES', 'RECIPE_KEYS', 'photo_z', 'catalogue_co
            'simulate_store', 'load_recipe']
 
 # %% ../nbs/27_simulate.ipynb #628fb022
-import difflib
 import multiprocessing as mp
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -28,24 +27,14 @@ from .lenses import POPULATION, LensPopulation, Stamps, draw_lens, read_stamps
 from .lookalikes import HARD_MIX, LOOK_ALIKES, NATURAL_MIX
 from .measure import detect, measure
 from .pixels import border_sky
-from .scene import expose, is_visible, visible_arc
+from .scene import arc_truth, expose, is_visible
 from .store import StoreWriter, check_space
-from .surveys import get_survey, pixel_sigma
+from .surveys import check_survey, get_survey, nearest, pixel_sigma
 
 # %% ../nbs/27_simulate.ipynb #f603f0de
 FAMILIES = {'lens':draw_lens, 'lens_faint':draw_lens, **LOOK_ALIKES}
 TRUTH = ('theta_e_arcsec','Einstein_area','q_mass','shear','z_lens','z_source','source_mag_r','source_r_half_arcsec','source_stamp','lens_mag_i','lens_r_half_arcsec','sigma_v_km_s','n_deflector','n_images',
          'magnification','numb_pix_lensed_image','flux_lensed_image_in_sigma','snr_lensed_image','visible_pix','visible_run','visible_sectors')
-
-def _arc_truth(arc, sigma, bands):
-    "The columns that are measured on the lensed light alone"
-    b = bands.index('r') if 'r' in bands else -1
-    r = arc[b]/sigma[b]; seen = r>1
-    return dict(numb_pix_lensed_image=int(seen.sum()), flux_lensed_image_in_sigma=float(r[seen].sum()), snr_lensed_image=float(np.sqrt((r**2).sum())))
-
-def _visibility(arc, other, sigma, bands):
-    b = bands.index('g') if 'g' in bands else 0
-    return dict(zip(('visible_pix','visible_run','visible_sectors'), visible_arc(arc[b], other[b], sigma[b])))
 
 # %% ../nbs/27_simulate.ipynb #bdfdf3b4
 def _compose(survey, rng, kind, night, draw):
@@ -56,10 +45,9 @@ def _compose(survey, rng, kind, night, draw):
         scene = draw(rng, survey)
         if not scene.source: return expose(survey, scene.light, night)[0], dict.fromkeys(TRUTH, 0.), scene
         arc,magnification = expose(survey, scene.source, night, scene.lenses)
-        truth = dict(scene.truth, magnification=magnification, **_arc_truth(arc, sigma, survey.bands))
-        if kind=='lens' and not visible(truth|_visibility(arc, 0*arc, sigma, survey.bands)): continue
+        if kind=='lens' and not visible(arc_truth(arc, 0*arc, sigma, survey.bands)): continue
         light,_ = expose(survey, scene.light, night)
-        truth |= _visibility(arc, light, sigma, survey.bands)
+        truth = dict(scene.truth, magnification=magnification, **arc_truth(arc, light, sigma, survey.bands))
         if visible(truth)==(kind=='lens'): return light+arc, truth, scene
     raise InputError(f"300 scenes gave no {kind} in the survey {survey.name!r}. Its images may be too shallow or too small for a visible arc.")
 
@@ -107,8 +95,7 @@ def simulate_one(
     return render_composite(image, survey, rng) if survey.pixels=='composite8' else image, row
 
 def _unknown(what, got, known):
-    near = difflib.get_close_matches(str(got), list(known), 3, 0.4)
-    return f"There is no {what} {got!r}{'; did you mean '+' or '.join(near)+'?' if near else '.'} There are: {', '.join(known)}."
+    return f"There is no {what} {got!r}.{nearest(got, known)} There are: {', '.join(known)}."
 
 # %% ../nbs/27_simulate.ipynb #9c2e643a
 MIXES = {'natural':NATURAL_MIX, 'hard':HARD_MIX}
@@ -192,16 +179,16 @@ def simulate_store(
     "Simulate a set of labelled cutouts; run again after an interruption, it goes on"
     if n<1 or workers<1: raise InputError(f"Need at least one image and one process, got n={n} and workers={workers}.")
     if dtype not in ('float32','float16'): raise InputError(f"Flux is kept as float32 or float16, got {dtype!r}.")
-    survey = get_survey(survey, pixels) if isinstance(survey, (str,Path)) else survey
+    survey = get_survey(survey, pixels) if isinstance(survey, (str,Path)) else check_survey(survey)
     families = check_mix(families)
     if survey.pixels=='composite8': dtype = 'uint8'
     check_space(Path(path).absolute().parent, n*survey.n_band*survey.size_pix**2*np.dtype(dtype).itemsize)
     kinds = _kinds(n, lens_frac, faint_frac, families, scene_rng(seed, store_name+'/kinds', 0))
     scale = 8*pixel_sigma(survey) if dtype=='float16' else np.ones(survey.n_band)
     block,sources = 256 if n>=4096 else 32, None if sources is None else Path(sources)
-    if sources: _stamps(sources)
+    real = None if sources is None else dict(folder=sources.name, n=len(_stamps(sources)))
     with StoreWriter(path, n, survey, dtype, scale, resume=True, seed=seed, store_name=store_name, recipe='lensnb.simulate',
-                     families=families, lens_frac=lens_frac, faint_frac=faint_frac, measured=measured, population=asdict(population), sources=sources and sources.name, realism=asdict(realism)) as w:
+                     families=families, lens_frac=lens_frac, faint_frac=faint_frac, measured=measured, population=asdict(population), sources=real, realism=asdict(realism)) as w:
         options = dict(realism=realism, measured=measured, population=population)
         jobs = [(w.images_path, survey, seed, store_name, scale, sources, options, i, kinds[i:i+block]) for i in range(0, n, block) if i not in w.done]
         with tqdm(total=n, initial=n-sum(len(o[-1]) for o in jobs), desc='simulating', unit='image', disable=not progress) as bar:

@@ -31,7 +31,7 @@ SURVEYS = {s.name:s for s in (
     Survey('cfhtls', GRI, pixel_scale_arcsec=0.187, size_pix=72, psf_fwhm_arcsec=(0.79,0.71,0.64), zero_point_mag=(30.,30.,30.),
         sky_mag_arcsec2=(22.0,21.2,20.2), depth_5sigma_mag=(25.5,25.0,24.8), approximate=True),
     Survey('euclid', ('VIS',), pixel_scale_arcsec=0.101, size_pix=128, psf_fwhm_arcsec=(0.16,), seeing_scatter=0.02, zero_point_mag=(25.72,),
-        sky_mag_arcsec2=(22.3,), exposure_s=(566.,), n_exposure=(4,), read_noise_e=4.2, gain=3.1),
+        sky_mag_arcsec2=(22.3,), exposure_s=(566.,), n_exposure=(4,), read_noise_e=4.2, gain=3.1, approximate=True),
     Survey('hst', ('F814W',), pixel_scale_arcsec=0.05, size_pix=128, psf_fwhm_arcsec=(0.087,), seeing_scatter=0.02, zero_point_mag=(25.95,),
         sky_mag_arcsec2=(22.3,), exposure_s=(500.,), n_exposure=(4,), read_noise_e=4., approximate=True))}
 

