@@ -21,7 +21,7 @@ def _sentence(e):
     said = ' '.join(str(e).split())
     if isinstance(e, (InputError, FileNotFoundError, ImportError)) and said: return said
     if isinstance(e, OSError): return f"{e.filename or 'A file'}: {e.strerror or said}. Check the disk and its permissions."
-    if isinstance(e, MemoryError) or 'out of memory' in said.lower(): return f"Out of memory ({said[:120]}). Try a smaller batch size."
+    if isinstance(e, MemoryError) or any(o in said.lower() for o in ('out of memory', 'not enough memory', "can't allocate memory")): return f"Out of memory ({said[:120]}). Try a smaller batch (data.batch_size for training, --batch-size for testing), or fewer pixels."
     return f"Something unexpected went wrong ({type(e).__name__}: {said[:300]}). Run again with LENSNB_DEBUG=1 to see where, and please report it."
 
 def command(func):
@@ -132,25 +132,61 @@ def lensnb_simulate(
     print(_sky_line(s, out))
 
 # %% ../nbs/91_cli.ipynb #3a710c88
+def _train_config(config, overrides, options, start):
+    "The config of a training: file, then options, then key=value"
+    from lensnb.config import load_config
+    changes = [f"{k}={v}" for k,v in options.items() if v is not None]
+    if start:
+        from lensnb.weights import find_weights, read_card
+        card = read_card(find_weights(start))
+        changes += [f"model.name={card.architecture}", f"model.weights={start}", *(f"model.{k}={v}" for k,v in card.options.items())]
+    return load_config(config, [*changes, *overrides])
+
+def _find_lr(cfg, store, out):
+    "Try learning rates, and leave the curve"
+    from lensnb.core import atomic_folder, write_table
+    from lensnb.learner import find_lr
+    from lensnb.plot import plot_curve, save_figure
+    found,curve = find_lr(cfg, store)
+    with atomic_folder(out) as tmp:
+        write_table(curve, tmp/'lr.csv')
+        ax = plot_curve(curve.lr, curve.loss, xlabel='learning rate', ylabel='training loss')
+        ax.set(xscale='log', ylim=(0, 2*curve.loss[0]))
+        for name,lr in found.items(): ax.axvline(lr, linestyle=':', label=f'{name} {lr:.1e}')
+        ax.legend(); save_figure(ax, tmp/'lr.png')
+    print(f"Learning rates to try: {found['valley']:.1e} (valley), {found['slide']:.1e} (slide), and a third and three times as much. {Path(out)/'lr.png'}")
+
+# %% ../nbs/91_cli.ipynb #cd78dfc6
 @command
 def lensnb_train(
     *overrides:str,      # Changes to the config, such as train.epochs=4
-    config:str=None,     # YAML file; default: the defaults
+    config:str=None,     # YAML or JSON file; default: the defaults
     data:Annotated[str, dict(required=True, opt=True)], # Store to learn from
     out:Annotated[str, dict(required=True, opt=True)],  # Folder of the run
+    validation:str=None, # Store to choose the best epoch on; default: a part of the data
+    from_weights:str=None, # Start from these weights: released ones by name, or a folder (--from)
+    hard_negatives:str=None, # Store of non-lenses; the most lens-like are learned in a second round
+    find_lr:bool=False,  # Only try learning rates, and say which
     resume:bool=False,   # Go on with a run that was stopped
 ):
     "Train a network and leave weights, card, history, ROC, confusion matrix and a report"
-    from lensnb.config import load_config
     from lensnb.store import open_store
-    cfg,store = load_config(config, overrides),open_store(data)
-    from lensnb.core import Scores
+    cfg = _train_config(config, overrides, {'data.validation':validation, 'mine.store':hard_negatives}, from_weights)
+    store = open_store(data)
+    if find_lr: _find_lr(cfg, store, out); return
+    from lensnb.core import Scores, read_json
     from lensnb.cutouts import open_cutouts
-    from lensnb.learner import train_run
+    from lensnb.learner import NotANumber, train_run
+    from lensnb.mine import mine_run
     from lensnb.report import report_run, save_pictures
-    res = train_run(cfg, store, out, resume=resume)
-    save_pictures(Scores.read(Path(out)/'scores.csv'), open_cutouts(data), Path(out)/'worst')
+    stopped,run = None,Path(out)
+    try: res = (mine_run if cfg.mine.store else train_run)(cfg, store, out, resume=resume)
+    except NotANumber as e:
+        if not (run/'card.json').is_file(): raise
+        stopped,res = e,read_json(run/'metrics.json', 'the metrics')
+    save_pictures(Scores.read(run/'scores.csv'), open_cutouts(cfg.data.validation or data), run/'worst')
     report_run(out)
+    if stopped: raise stopped
     print(_train_line(res, out))
 
 def _auc(m):
@@ -161,7 +197,18 @@ def _auc(m):
 def _train_line(res, out):
     return f"{_auc(res)} on {res['n_lens']} lenses and {res['n_nonlens']} non-lenses of the validation part; best epoch {res['best_epoch']+1} of {res['epochs']}. Report: {Path(out)/'report.html'}"
 
-# %% ../nbs/91_cli.ipynb #6fd8bb55
+# %% ../nbs/91_cli.ipynb #71acf788
+def _predict(model, card, cutouts, engine, device, tta, **options):
+    "Scores and what could not be scored, with a note of what computed them"
+    from lensnb.engine import make_engine
+    from lensnb.predict import predict
+    run = make_engine(model, card, engine, device, tta, len(cutouts))
+    scores,bad = predict((model,card), cutouts, engine=run, **options)
+    _note(f"Scored by {run.said}")
+    for r in bad.head(5).itertuples(): _note(f"Not scored: {r.id} ({r.path}): {r.reason}")
+    if len(bad)>5: _note(f"... and {len(bad)-5} more, all in bad_files.csv")
+    return scores, bad
+
 def _write_cams(model, card, cutouts, scores, folder, top):
     "Class activation maps of the objects with the highest logits"
     import numpy as np
@@ -184,7 +231,7 @@ def _write_metrics(scores, threshold, folder):
     save_figure(plot_roc(known), folder/'roc.png'); save_figure(plot_confusion(known, threshold), folder/'confusion.png')
     return m
 
-# %% ../nbs/91_cli.ipynb #bcb394bf
+# %% ../nbs/91_cli.ipynb #8a9f6111
 @command
 def lensnb_test(
     weights:Annotated[str, dict(required=True, opt=True)], # Folder of a run, or the name of released weights
@@ -199,6 +246,7 @@ def lensnb_test(
     cam:bool=False,          # Write a class activation map for each object
     cam_top:int=None,        # Only for so many of the most lens-like
     device:Annotated[str, dict(choices=['auto','cpu','cuda'])]='auto', # Where to compute
+    engine:Annotated[str, dict(choices=['auto','torch','openvino','onnx'])]='auto', # What computes the network; auto: the fastest that agrees with PyTorch
     batch_size:int=256,      # Images a step
     prior:float=None,        # Share of lenses in the survey, e.g. 1e-3, for p_lens; takes calibrated weights
 ):
@@ -206,14 +254,13 @@ def lensnb_test(
     from lensnb.core import atomic_folder, check_output_folder, write_table
     check_output_folder(out)
     from lensnb.cutouts import open_cutouts
-    from lensnb.predict import pick_device, predict
     from lensnb.report import Sky, report_test, save_pictures
     from lensnb.weights import load_weights, probability_at
-    device = pick_device(device); model,card = load_weights(weights, device)
+    model,card = load_weights(weights)
     threshold = probability_at(card, prior)
     cuts = open_cutouts(data, bands.split(',') if bands else card.bands, pixels, pixel_scale, catalog)
     _note(cuts.said)
-    scores,bad = predict((model,card), cuts, device=device, batch_size=batch_size, tta=tta, resample=resample, prior=prior)
+    scores,bad = _predict(model, card, cuts, engine, device, tta, batch_size=batch_size, resample=resample, prior=prior)
     with atomic_folder(out) as tmp:
         scores.write(tmp/'predictions.csv')
         if len(bad): write_table(bad, tmp/'bad_files.csv')
@@ -221,18 +268,16 @@ def lensnb_test(
         if cam: _write_cams(model, card, cuts, scores, tmp/'cam', cam_top)
         if m: save_pictures(scores, cuts, tmp/'worst')
         report_test(tmp, title=f'Test {Path(out).name}', sky=Sky() if prior is None else Sky(prior))
-    for r in bad.head(5).itertuples(): _note(f"Not scored: {r.id} ({r.path}): {r.reason}")
-    if len(bad)>5: _note(f"... and {len(bad)-5} more, all in bad_files.csv")
     print(_test_line(scores, bad, threshold, m, out))
 
-# %% ../nbs/91_cli.ipynb #c33a1f43
+# %% ../nbs/91_cli.ipynb #c1863d18
 def _test_line(scores, bad, threshold, m, out):
     s = f"{len(scores)} objects scored, {int(scores.pred.sum())} at or above the threshold {threshold:.3g}"
     if len(bad): s += f"; {len(bad)} could not be read (bad_files.csv)"
     if m: s += f"; {_auc(m)}"
     return f"{s}. {Path(out)/'predictions.csv'}"
 
-# %% ../nbs/91_cli.ipynb #83a05b11
+# %% ../nbs/91_cli.ipynb #ae619ba9
 def _page_path(out, name):
     "Where a page goes: a new folder, or a file here"
     from lensnb.core import check_output_folder
@@ -251,10 +296,10 @@ def _open_runs(paths, columns):
 def _tell(table):
     "What was read, and what is wrong with it, on stderr"
     from lensnb.scoretable import few_lenses
-    for o in (table.said, *table.notes, few_lenses(table.scores)):
+    for o in dict.fromkeys((table.said, *table.notes, few_lenses(table.scores))):
         if o: _note(o)
 
-# %% ../nbs/91_cli.ipynb #2aff1b0f
+# %% ../nbs/91_cli.ipynb #ef48c9d0
 @command
 def lensnb_report(
     *scores:str,        # Runs, tests or score tables (CSV, parquet); several are compared; several seeds of one finder: a,b,c
@@ -288,7 +333,7 @@ def lensnb_report(
     path = report_scores(tables[0], _page_path(out, tables[0].name), sky, read_json(calibration, 'the calibration') if calibration else None, images)
     print(f"{_auc(dict(auc=auc_interval(tables[0].scores)))}. Report: {path}")
 
-# %% ../nbs/91_cli.ipynb #a71c0e8f
+# %% ../nbs/91_cli.ipynb #4eaf9459
 @command
 def lensnb_calibrate(
     scores:str,         # Run, test or score table (CSV, parquet) with labels; objects that the network did not learn from

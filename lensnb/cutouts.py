@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from .core import InputError, PIXELS, Survey, atomic_folder, band_index, check_catalog, pick_bands, read_table, write_table
 from .pixels import border_sky
-from .store import is_store, open_store, write_store
+from .store import Store, is_store, open_store, write_store
 
 # %% ../nbs/10_cutouts.ipynb #1d2df26e
 MASKED = 100. # What the Bologna challenge writes into masked pixels; its flux is ~1e-10
@@ -209,6 +209,7 @@ class Cutouts:
     get:object             # get(i) -> (band, height, width) as in the file
     masked:float=None      # Value of masked pixels
     n_masked:dict=field(default_factory=dict) # row -> pixels that were missing, filled by `read`
+    store:Store=None       # The store they are in, read a block at a time by fast paths
 
     def __len__(self): return len(self.catalog)
     def __repr__(self): return self.said
@@ -384,7 +385,7 @@ def _open_npz(path, bands, catalog):
 def _open_store(path, bands):
     s = open_store(path); names,idx,taken = _pick(list(s.survey.bands), bands)
     said = f"{len(s)} objects in a store, bands {' '.join(s.survey.bands)}{taken}, {s.survey.size_pix} pixels, {s.survey.pixel_scale_arcsec or '?'}″/pixel, pixels {s.survey.pixels}."
-    return Cutouts(s.catalog, pick_bands(s.survey, names), said, 'store', lambda k: s.batch(k)[idx])
+    return Cutouts(s.catalog, pick_bands(s.survey, names), said, 'store', lambda k: s.batch(k)[idx], store=s)
 
 # %% ../nbs/10_cutouts.ipynb #1f6984cb
 def _header(survey, i, cat):

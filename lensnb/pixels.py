@@ -33,22 +33,52 @@ def _frame(size):
 def border_sky(
     x:np.ndarray, # Flux, (..., height, width); finite
     n_iter:int=5, # Rounds of clipping at 3 sigma
-):                # Sky level and sigma, each (...): float32
+    scale=1.,     # Flux of one unit of x, (band,): for pixels as a store keeps them
+):                # Sky level and sigma, flux, each (...): float32
     "Sky level and noise of each band from the clipped border of a cutout"
-    v = np.sort(np.asarray(x, dtype=np.float32)[..., _frame(x.shape[-2:])], -1).astype(np.float64)
-    lead,n = v.shape[:-1],v.shape[-1]; v = v.reshape(-1, n); row = np.arange(len(v))
-    lo,hi = np.zeros(len(v), int), np.full(len(v), n)       # what is kept is a range of the sorted pixels
-    for _ in range(n_iter):
-        at = lambda q: v[row, lo+((hi-lo-1)*q).astype(int)]
-        mid,sig = at(.5), (at(.8413)-at(.1587))/2
-        lo,hi = (v<(mid-3*sig)[:,None]).sum(1), (v<=(mid+3*sig)[:,None]).sum(1)
-    c1,c2 = (np.pad(np.cumsum((v-mid[:,None])**k, 1), ((0,0),(1,0))) for k in (1,2))
-    m1,m2 = ((c[row,hi]-c[row,lo])/(hi-lo) for c in (c1,c2))
-    sigma = np.sqrt(np.maximum(m2-m1**2, 0))/.9866
-    sigma = np.where(sigma>0, sigma, v.std(1))
-    return (mid+m1).reshape(lead).astype(np.float32), sigma.reshape(lead).astype(np.float32)
+    x = np.asarray(x); *lead,h,w = x.shape
+    planes,frame = x.reshape(-1, h, w),np.flatnonzero(_frame((h, w)))
+    unit = np.broadcast_to(np.asarray(scale, np.float32), lead).reshape(-1, 1)
+    out = np.empty((2, len(planes)), np.float32)
+    for i in range(0, len(planes), 96): # so many at a time stay in the processor's cache
+        v = planes[i:i+96].reshape(-1, h*w).take(frame, 1).astype(np.float32)*unit[i:i+96]
+        v.sort(1)
+        out[:,i:i+96] = _clipped(v, n_iter)
+    return out[0].reshape(lead), out[1].reshape(lead)
 
-# %% ../nbs/03_pixels.ipynb #ce793a43
+# %% ../nbs/03_pixels.ipynb #26c1f9f6
+def _below(v, limit):
+    "How many pixels of each sorted row lie below its limit, (..., row)"
+    n,flat,base = v.shape[1],v.ravel(),np.arange(len(v))*v.shape[1]-1
+    count = np.zeros(limit.shape, int)
+    for step in 2**np.arange(n.bit_length())[::-1]:
+        more = count+step
+        count[(more<=n) & (flat.take(base+np.minimum(more, n))<limit)] += step
+    return count
+
+def _clipped(v, n_iter):
+    "Sky and sigma of rows of sorted pixels, in double precision"
+    n,row = v.shape[1],np.arange(len(v))
+    ends = np.stack([0*row, 0*row+n])
+    for _ in range(n_iter):
+        lo,hi = before = ends
+        at = lambda q: v[row, lo+((hi-lo-1)*q).astype(int)].astype(np.float64)
+        mid,sig = at(.5), (at(.8413)-at(.1587))/2
+        lo,hi = ends = _below(v, np.stack([mid-3*sig, np.nextafter(mid+3*sig, np.inf)]))
+        if (ends==before).all(): break
+    d = np.zeros((len(v), n+1)); d[:,:n] = v-mid[:,None]
+    stretch = (row*(n+1)+ends).T.ravel()
+    m1,m2 = (np.add.reduceat(o.ravel(), stretch)[::2]/(hi-lo) for o in (d, d*d))
+    sigma = np.sqrt(np.maximum(m2-m1**2, 0))/.9866
+    if (flat := ~(sigma>0)).any(): sigma[flat] = v[flat].astype(np.float64).std(1)
+    return mid+m1, sigma
+
+# %% ../nbs/03_pixels.ipynb #5bd68891
+def _asinh(u):
+    "asinh of a tensor; this form is vectorised, and torch's own is not: an eighth of the time, the same to float32"
+    a = u.abs().clamp(max=1e18)
+    return ((a.square()+1).sqrt()+a).log().copysign(u)
+
 @dataclass(frozen=True)
 class Normalisation:
     "How pixels become network input; goes into the weight card"
@@ -66,7 +96,7 @@ class Normalisation:
     def stretch(self, u):
         "Compress the range; the last step before the network"
         if self.pixels=='composite8': return (u-self.mean)/self.std
-        return (u/self.softening).asinh() if hasattr(u, 'asinh') else np.arcsinh(u/self.softening)
+        return _asinh(u/self.softening) if hasattr(u, 'copysign') else np.arcsinh(u/self.softening)
     def __call__(self, x):
         "Both steps, measuring the sky on the way"
         return self.stretch(self.standardise(x, *(() if self.pixels=='composite8' else border_sky(x))))

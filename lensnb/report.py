@@ -56,7 +56,7 @@ def curves_figure(
     "How training went"
     table = history.select_dtypes('number').dropna(axis=1, how='all')
     epoch = table['epoch'] if 'epoch' in table else pd.Series(range(len(table)))
-    names = [o for o in table if o not in ('epoch','time','lr','seconds')]
+    names = [o for o in table if o not in ('epoch','time','lr','seconds','train_seconds')]
     if not names or not len(table): raise InputError("The history holds no epoch yet.")
     losses = [o for o in names if 'loss' in o]
     parts = [o for o in (losses, [o for o in names if o not in losses]) if o]
@@ -200,7 +200,7 @@ def judge_blocks(
     views = outlook(known, sky, calibration)
     figures,errors = figure_blocks(table, sky)
     kinds = attempt(lambda: table_block(fpr_by_kind(known), 'At the threshold of the scores, the most dangerous first.', 'False-positive rate by family')) if known.extra is not None and 'kind' in known.extra else ''
-    return [text_block('\n\n'.join(verdict(known, sky, views, metrics['auc'])), 'Verdict', kind='verdict'), *(text_block(o, note=True) for o in (*table.notes, few_lenses(known)) if o),
+    return [text_block('\n\n'.join(verdict(known, sky, views, metrics['auc'])), 'Verdict', kind='verdict'), *(text_block(o, note=True) for o in dict.fromkeys((*table.notes, few_lenses(known))) if o),
         headline(metrics, 'On this set'), *figures, *more,
         table_block(survey_table(views), f'In a survey of {sky}. In brackets: what may be observed, 95 %.', 'What a survey would get'),
         table_block(figures_table(figures_of(metrics)), heading='All figures of this set', max_rows=60),

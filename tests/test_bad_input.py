@@ -88,6 +88,16 @@ TRAIN = {
     'no such config':    (['--config', 'none.yaml'], ['no config file']),
     'truth column':      (['data.meta_columns=[theta_e_arcsec]'], ['theta_e_arcsec', 'truth']),
     'bands not there':   (['data.bands=[g,r,z]'], ['z is missing']),
+    'nearly a model':    (['model.name=lens_cn'], ['lens_cn', 'lens_cnn']),
+    'too few pixels':    (['model.name=resnet18', 'data.size_pix=16'], ['resnet18', '32', '16']),
+    'ImageNet for ours': (['model.name=lens_cnn', 'model.pretrained=imagenet'], ['lens_cnn', 'no ImageNet weights']),
+    'stride of our own': (['model.name=lens_cnn', 'model.stem_stride=1'], ['stem_stride']),
+    'not a number':      (['train.lr=1e30', 'train.schedule=flat', 'train.warmup=0', 'data.batch_size=8'], ['not a number in epoch 0, batch']),
+    'fp16 on a CPU':     (['train.precision=fp16', 'train.device=cpu'], ['fp16', 'bf16']),
+    'no such weights':   (['--from', 'nobody'], ['no weights named', 'small-flux']),
+    'other pixels':      (['--from', 'small-composite'], ['composite8', 'flux']),
+    'no such validation': (['--validation', 'nowhere'], ['no store at nowhere']),
+    'no such pool':      (['--hard-negatives', 'nowhere'], ['no store at nowhere']),
 }
 
 

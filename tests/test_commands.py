@@ -86,7 +86,7 @@ def test_resume_after_kill(tmp_path, flux):
 
 def test_resume_is_the_same_run(tmp_path, flux):
     "A run that was stopped ends with the weights of one that was not"
-    args = ['train.epochs=3', 'train.precision=fp32', 'train.threads=1', '--data', flux[0]]
+    args = ['train.epochs=3', 'train.precision=fp32', 'train.channels_last=true', 'train.threads=1', '--data', flux[0]]
     run('lensnb-train', *args, '--out', tmp_path/'whole')
     p = subprocess.Popen([BIN/'lensnb-train', *map(str, args), '--out', tmp_path/'cut'], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
     history = tmp_path/'cut'/'history.csv'

@@ -1,0 +1,131 @@
+"""Networks compared: same images, same number of them, the learning rate of each chosen on `val`, judged on `survey-val`
+
+    python benchmarks/networks.py                                   # all: hours on two cores; stores and runs go to stores/ and runs/
+    python benchmarks/networks.py --nets regnety_002 --seeds 0      # a part; what is finished is not done again
+    python benchmarks/networks.py --table                           # what there is, with intervals over objects and seeds
+
+First every network is trained for a few epochs at each of three learning rates (seed 100); the best partial AUC below a
+false-positive rate of 1e-2 on `val` decides. Then it is trained with each seed in full, and scores `survey-val` without
+test-time pooling. One row a finished run goes to benchmarks/results/networks.csv, its logits to benchmarks/results/survey-val/; how fast each network learns is measured by
+benchmarks/train.py. `survey-test` is not opened.
+"""
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lensnb.compare import leaderboard
+from lensnb.config import load_config
+from lensnb.core import Scores, atomic_file, sigmoid, write_table
+from lensnb.cutouts import open_cutouts
+from lensnb.learner import train_run
+from lensnb.metrics import ranking
+from lensnb.predict import predict
+from lensnb.simulate import load_recipe, simulate_store
+from lensnb.store import open_store
+from lensnb.weights import load_weights
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT/'benchmarks'/'results'
+NETS = {'lens_cnn': 'bf16', 'regnety_002': 'bf16', 'cmu_resnet': 'bf16'}   # and the arithmetic that is fastest on two cores
+LRS = (.0005, .002, .008)
+FIGURES = {'auc': 'auc', 'auprc': 'auprc', 'tpr0': 'tpr0', 'tpr10': 'tpr10', 'tpr_at_fpr:0.01': 'tpr_1e-2', 'tpr_at_fpr:0.001': 'tpr_1e-3'}
+
+
+def store(name):
+    path = ROOT/'stores'/name
+    return open_store(path) if path.is_dir() else simulate_store(path, workers=os.cpu_count(), **load_recipe(ROOT/'configs'/'stores.yaml', name))
+
+
+def rows(path): return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+
+
+def add(path, row): write_table(pd.concat([rows(path), pd.DataFrame([row])], ignore_index=True), path)
+
+
+def trained(name, *changes):
+    "A finished run of this name; one that was interrupted goes on"
+    out = ROOT/'runs'/name
+    if not (out/'card.json').is_file():
+        cfg = load_config(ROOT/'configs'/'networks.yaml', [f'name={name}', f"data.validation={ROOT/'stores'/'val'}", *changes])
+        train_run(cfg, store('train'), out, resume=out.exists(), validation=store('val'))
+    return out
+
+
+def choose_lr(net, epochs):
+    path = RESULTS/'networks_lr.csv'
+    for lr in LRS:
+        done = rows(path)
+        if len(done) and ((done['network'] == net) & (done['lr'] == lr)).any(): continue
+        out = trained(f'{net}-lr{lr:g}', f'model.name={net}', f'train.precision={NETS[net]}', f'train.lr={lr}', f'train.epochs={epochs}', 'seed=100')
+        h = pd.read_csv(out/'history.csv')
+        add(path, dict(network=net, lr=lr, epochs=epochs, pauc=round(h['pauc'].max(), 4), auc=round(h['auc'].max(), 4)))
+    done = rows(path)
+    return float(done[done['network'] == net].sort_values('pauc')['lr'].iloc[-1])
+
+
+def flat(scores):
+    "Figures of a score table with their intervals, in columns"
+    r, out = ranking(scores), {}
+    for key, name in FIGURES.items():
+        f = r
+        for part in key.split(':'): f = f[part]
+        out |= {name: f['value'], f'{name}_lo': f.get('lo'), f'{name}_hi': f.get('hi')}
+    return {k: None if v is None else round(v, 4) for k, v in out.items()}
+
+
+def keep(scores, name):
+    "The logits of a run on `survey-val`, small enough to commit, so that any comparison can be made again"
+    with atomic_file(RESULTS/'survey-val'/f'{name}.npz') as tmp: np.savez_compressed(tmp, logit=scores.logit.astype(np.float32))
+
+
+def kept(name):
+    "The score table of a run on `survey-val`, or None"
+    path = RESULTS/'survey-val'/f'{name}.npz'
+    if not path.is_file(): return None
+    df, logit = store('survey-val').catalog, np.load(path, allow_pickle=False)['logit'].astype(float)
+    return Scores.from_frame(df[['id', 'label', 'kind', 'group']].assign(path='', logit=logit, p_lens=sigmoid(logit), pred=(logit > 0).astype(int))).labelled()
+
+
+def one(net, seed, lr):
+    name = f'{net}-seed{seed}'
+    out = trained(name, f'model.name={net}', f'train.precision={NETS[net]}', f'train.lr={lr}', f'seed={seed}')
+    model, _ = load_weights(out)
+    store('survey-val')
+    scores, _ = predict(out, open_cutouts(ROOT/'stores'/'survey-val'))
+    keep(scores, name)
+    known = scores.labelled()
+    add(RESULTS/'networks.csv', dict(network=net, seed=seed, lr=lr, parameters_M=round(sum(p.numel() for p in model.parameters())/1e6, 2), **flat(known), n_lens=int((known.label == 1).sum()), n_nonlens=int((known.label == 0).sum())))
+
+
+def table():
+    done = rows(RESULTS/'networks.csv')
+    print(done.to_string(index=False))
+    runs = {net: [o for s in part['seed'] if (o := kept(f'{net}-seed{s}')) is not None] for net, part in done.groupby('network')}
+    runs = {k: v for k, v in runs.items() if v}
+    if len(runs) < 2: return
+    board = leaderboard(runs)
+    board.to_csv(RESULTS/'networks_board.csv')
+    print(board.to_string())
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('--nets', nargs='*', default=list(NETS), choices=list(NETS))
+    p.add_argument('--seeds', nargs='*', type=int, default=[0, 1, 2])
+    p.add_argument('--lr-epochs', type=int, default=3)
+    p.add_argument('--table', action='store_true')
+    a = p.parse_args()
+    if not a.table:
+        for net in a.nets:
+            lr = choose_lr(net, a.lr_epochs)
+            print(f'{net}: learning rate {lr:g}', flush=True)
+            done = rows(RESULTS/'networks.csv')
+            for seed in a.seeds:
+                if not (len(done) and ((done['network'] == net) & (done['seed'] == seed)).any()): one(net, seed, lr)
+    table()
+
+
+if __name__ == '__main__': main()
