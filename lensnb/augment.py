@@ -197,7 +197,9 @@ class Augment:
         rng:torch.Generator=None,   # Source of chance
     )->Tensor:                      # Same shape and unit
         "Transform a batch, sixteen cutouts at a time"
-        return torch.cat([self.some(o, rng) for o in x.split(16 if x.device.type=='cpu' else len(x))])
+        out,step = torch.empty_like(x),16 if x.device.type=='cpu' else len(x)
+        for i in range(0, len(x), step): out[i:i+step] = self.some(x[i:i+step], rng)
+        return out
 
     def some(self, x, rng):
         "Transform a few cutouts"

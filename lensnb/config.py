@@ -55,7 +55,7 @@ class ModelConfig(_Section):
     pretrained:Literal['none','imagenet'] = _key('none', "Where the backbone's weights start")
     weights:Optional[str]                 = _key(None, "Start from these lensnb weights (a folder or a name)")
     drop_rate:float                       = _key(0., "Dropout before the last layer", ge=0, lt=1)
-    stem_stride:Optional[Literal[1,2]]    = _key(None, "Step of a timm backbone's first convolution; 1 keeps small rings visible, at four times the work; null: as designed")
+    stem_stride:Optional[Literal[1,2]]    = _key(None, "Step of a timm backbone's first convolution; 1 keeps small rings visible, at four times the work (sixteen for networks that cut patches); null: as designed")
     upscale:Literal[1,2]                  = _key(1, "Enlarge cutouts before the network; 2 keeps small rings visible, at four times the work")
 
 # %% ../nbs/02_config.ipynb #d6a6799f

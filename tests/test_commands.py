@@ -13,6 +13,7 @@ from conftest import BIN, run
 
 from lensnb.core import Scores
 from lensnb.cutouts import write_cutouts
+from lensnb.track import read_run
 
 
 def sha(p): return hashlib.sha256(p.read_bytes()).hexdigest()
@@ -115,5 +116,9 @@ def test_cpu_and_gpu_agree(tmp_path, flux):
 
 def test_wandb_offline(tmp_path, flux, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run('lensnb-train', 'train.epochs=1', 'train.precision=fp32', 'wandb.track=offline', '--data', flux[0], '--out', tmp_path/'r')
-    assert list(tmp_path.rglob('run-*.wandb'))
+    r = run('lensnb-train', 'train.epochs=1', 'train.precision=fp32', 'wandb.track=offline', '--data', flux[0], '--out', tmp_path/'r')
+    assert 'wandb sync' in r.stderr
+    back = read_run(tmp_path/'r')
+    keys = set().union(*back['history'])
+    assert {'loss', 'lr', 'valid_loss', 'auc', 'validation', 'roc_figure', 'confusion_figure', 'roc_table', 'confusion_table'} <= keys, keys
+    assert back['config']['train']['epochs'] == 1 and back['summary']['final']['auc'] and back['artifacts'], back
