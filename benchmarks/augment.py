@@ -1,6 +1,6 @@
 """What is each step of `augment` worth? An ablation on the sky trained on, and on others
 
-    python benchmarks/augment.py                 # about 45 minutes on two idle cores; stores and runs go to stores/augment/
+    python benchmarks/augment.py                 # stores and runs go to stores/augment/
     python benchmarks/augment.py --pixels flux --n 20000 --epochs 15
 
 A small training set (3,000 images, half of them lenses, hard look-alikes) is the case in which augmentation should matter.

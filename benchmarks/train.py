@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelEpochException
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lensnb.config import load_config
@@ -31,9 +31,8 @@ NETS = ('regnety_002', 'resnet18', 'lens_cnn', 'cmu_resnet')
 
 class NoValidation(Callback):
     "Time the training part only"
-    def before_validate(self):
-        from fastai.callback.core import CancelValidException
-        raise CancelValidException
+    order = 99
+    def after_train(self): raise CancelEpochException
 
 
 def bare(model, batch, steps):
@@ -50,8 +49,8 @@ def loop(learn):
     return len(learn.dls.train)*learn.dls.train.bs/(time.perf_counter()-start)
 
 
-def measure(name, store, rounds, device):
-    cfg = load_config(None, [f'model.name={name}', f'train.device={device}', 'data.val_fraction=0.05'])
+def measure(name, store, n, rounds, device):
+    cfg = load_config(None, [f'model.name={name}', f'train.device={device}', 'data.val_fraction=0.05', f'data.max_images={n}'])
     dls, net = prepare(cfg, store)
     batch = dls.train.one_batch()
     precision, last = choose_arithmetic(net, batch)
@@ -81,7 +80,7 @@ def main():
     with tempfile.TemporaryDirectory() as tmp:
         store = open_store(a.store) if a.store else simulate_store(Path(tmp)/'speed', a.n, workers=2, dtype='float16')
         for name in a.nets:
-            row = measure(name, store, a.rounds, a.device)
+            row = measure(name, store, a.n, a.rounds, a.device)
             print(row, flush=True)
             old = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=['network', 'device'])
             old = old[~((old['network'] == name) & (old['device'] == a.device))]

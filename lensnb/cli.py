@@ -246,7 +246,7 @@ def lensnb_test(
     cam:bool=False,          # Write a class activation map for each object
     cam_top:int=None,        # Only for so many of the most lens-like
     device:Annotated[str, dict(choices=['auto','cpu','cuda'])]='auto', # Where to compute
-    engine:Annotated[str, dict(choices=['auto','torch','openvino','onnx'])]='auto', # What computes the network; auto: the fastest that agrees with PyTorch
+    engine:Annotated[str, dict(choices=['auto','torch','openvino','onnx','openvino-bf16'])]='auto', # What computes the network; auto: the fastest that agrees with PyTorch
     batch_size:int=256,      # Images a step
     prior:float=None,        # Share of lenses in the survey, e.g. 1e-3, for p_lens; takes calibrated weights
 ):
