@@ -53,7 +53,7 @@ def sky_cases():
 @pytest.mark.parametrize('name', sky_cases())
 def test_sky_is_what_it_was(name):
     x = sky_cases()[name]
-    for new, old in zip(border_sky(x), reference_sky(x)):
+    for new, old in zip(border_sky(x), reference_sky(x), strict=True):
         assert new.dtype == old.dtype and new.shape == old.shape
         np.testing.assert_array_max_ulp(new, old, 1)
         assert new.size == 0 or (new == old).mean() > .99
@@ -62,7 +62,7 @@ def test_sky_is_what_it_was(name):
 def test_sky_of_scaled_half_precision():
     x = sky_cases()['float16']/8
     scale = np.array([1.3, .02, 700], 'f4')
-    for new, old in zip(border_sky(x, scale=scale), reference_sky(x.astype('f4')*scale[:, None, None])): np.testing.assert_array_max_ulp(new, old, 1)
+    for new, old in zip(border_sky(x, scale=scale), reference_sky(x.astype('f4')*scale[:, None, None]), strict=True): np.testing.assert_array_max_ulp(new, old, 1)
 
 
 def images(n, size=64, seed=1):
@@ -182,8 +182,8 @@ def test_a_store_with_bad_rows(tmp_path, dtype, engine):
             w.finish(catalog(40))
     scores, lost = both_ways(network('lens_cnn'), tmp_path/'s', engine=engine, batch_size=16)
     assert list(lost.id) == ['o003', 'o005', 'o008']
-    for said, why in zip(lost.reason, ('band g has no valid pixel (all NaN or masked)', 'band r is constant (', 'band g is constant along its border')): assert said.startswith(why)
-    flags = dict(zip(scores.id, scores.flags))
+    for said, why in zip(lost.reason, ('band g has no valid pixel (all NaN or masked)', 'band r is constant (', 'band g is constant along its border'), strict=True): assert said.startswith(why)
+    flags = dict(zip(scores.id, scores.flags, strict=True))
     assert (flags['o007'], flags['o011'], flags['o012']) == ('masked:576', 'masked:1', '')
 
 
