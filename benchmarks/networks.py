@@ -3,6 +3,7 @@
     python benchmarks/networks.py                                   # all: hours on two cores; stores and runs go to stores/ and runs/
     python benchmarks/networks.py --nets regnety_002 --seeds 0      # a part; what is finished is not done again
     python benchmarks/networks.py --table                           # what there is, with intervals over objects and seeds
+    python benchmarks/networks.py --release                         # weights/lsst-NETWORK of the seed that did best on `val`
 
 First every network is trained for a few epochs at each of three learning rates (seed 100); the best partial AUC below a
 false-positive rate of 1e-2 on `val` decides. Then it is trained with each seed in full, and scores `survey-val` without
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from release import release
 
 from lensnb.compare import leaderboard
 from lensnb.config import load_config
@@ -23,6 +25,7 @@ from lensnb.cutouts import open_cutouts
 from lensnb.learner import train_run
 from lensnb.metrics import ranking
 from lensnb.predict import predict
+from lensnb.selection import fpr_by_kind, selection_function
 from lensnb.simulate import load_recipe, simulate_store
 from lensnb.store import open_store
 from lensnb.weights import load_weights
@@ -30,6 +33,7 @@ from lensnb.weights import load_weights
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT/'benchmarks'/'results'
 NETS = {'lens_cnn': 'bf16', 'regnety_002': 'bf16', 'cmu_resnet': 'bf16'}   # and the arithmetic that is fastest on two cores
+RATES = np.logspace(-4, 0, 41)
 LRS = (.0005, .002, .008)
 FIGURES = {'auc': 'auc', 'auprc': 'auprc', 'tpr0': 'tpr0', 'tpr10': 'tpr10', 'tpr_at_fpr:0.01': 'tpr_1e-2', 'tpr_at_fpr:0.001': 'tpr_1e-3'}
 
@@ -86,7 +90,7 @@ def kept(name):
     path = RESULTS/'survey-val'/f'{name}.npz'
     if not path.is_file(): return None
     df, logit = store('survey-val').catalog, np.load(path, allow_pickle=False)['logit'].astype(float)
-    return Scores.from_frame(df[['id', 'label', 'kind', 'group']].assign(path='', logit=logit, p_lens=sigmoid(logit), pred=(logit > 0).astype(int))).labelled()
+    return Scores.from_frame(df[['id', 'label', 'kind', 'group', 'theta_e_arcsec']].assign(path='', logit=logit, p_lens=sigmoid(logit), pred=(logit > 0).astype(int))).labelled()
 
 
 def one(net, seed, lr):
@@ -100,15 +104,43 @@ def one(net, seed, lr):
     add(RESULTS/'networks.csv', dict(network=net, seed=seed, lr=lr, parameters_M=round(sum(p.numel() for p in model.parameters())/1e6, 2), **flat(known), n_lens=int((known.label == 1).sum()), n_nonlens=int((known.label == 0).sum())))
 
 
+def roc(scores):
+    "Completeness at the false-positive rates `RATES`"
+    lens, other = (scores.logit[scores.label == o] for o in (1, 0))
+    return (lens[:, None] > np.quantile(other, 1-RATES, method='inverted_cdf')).mean(0)
+
+
+def details(runs, fpr=.01):
+    "Where the networks differ: ROC curves, completeness by Einstein radius and false positives by kind, each seed at its threshold for this FPR"
+    curves, kinds, found = [], [], []
+    for net, seeds in runs.items():
+        parts = []
+        for i, s in enumerate(seeds):
+            curves.append(pd.DataFrame(dict(network=net, seed=i, fpr=RATES, tpr=roc(s))))
+            cut = np.quantile(s.logit[s.label == 0], 1-fpr, method='inverted_cdf')
+            parts.append(s.to_frame().assign(group=s.id, id=[f'{o}/{i}' for o in s.id], pred=(s.logit > cut).astype(int)))
+        pooled = Scores.from_frame(pd.concat(parts, ignore_index=True))
+        kinds.append(fpr_by_kind(pooled).assign(network=net))
+        found.append(selection_function(pooled, 'theta_e_arcsec', bins=[.4, .8, 1, 1.2, 1.4, 1.6, 1.8, 2, 2.4, 4]).assign(network=net))
+    for name, part in (('roc', curves), ('kinds', kinds), ('found', found)): write_table(pd.concat(part).round(5), RESULTS/f'networks_{name}.csv')
+
+
 def table():
     done = rows(RESULTS/'networks.csv')
     print(done.to_string(index=False))
     runs = {net: [o for s in part['seed'] if (o := kept(f'{net}-seed{s}')) is not None] for net, part in done.groupby('network')}
     runs = {k: v for k, v in runs.items() if v}
+    details(runs)
     if len(runs) < 2: return
     board = leaderboard(runs)
     board.to_csv(RESULTS/'networks_board.csv')
     print(board.to_string())
+
+
+def choose_seed(net):
+    "The run of this network that did best on `val`"
+    runs = {p: pd.read_csv(p/'history.csv')['pauc'].max() for p in (ROOT/'runs').glob(f'{net}-seed*') if (p/'card.json').is_file()}
+    return max(runs, key=runs.get)
 
 
 def main():
@@ -117,7 +149,14 @@ def main():
     p.add_argument('--seeds', nargs='*', type=int, default=[0, 1, 2])
     p.add_argument('--lr-epochs', type=int, default=3)
     p.add_argument('--table', action='store_true')
+    p.add_argument('--release', action='store_true')
     a = p.parse_args()
+    if a.release:
+        for net in a.nets:
+            run = choose_seed(net)
+            scores = kept(run.name)
+            release(run, f"lsst-{net.replace('_', '-')}", store('calib'), scores, ROOT/'stores', figures={k: v for k, v in flat(scores).items() if v is not None})
+        return
     if not a.table:
         for net in a.nets:
             lr = choose_lr(net, a.lr_epochs)

@@ -21,7 +21,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from lensnb.config import load_config
 from lensnb.core import write_table
 from lensnb.learner import Watch, make_learner, prepare
-from lensnb.objective import Fast, choose_arithmetic
+from lensnb.objective import Fast, choose_arithmetic, keep_memory
 from lensnb.simulate import simulate_store
 from lensnb.store import open_store
 
@@ -76,6 +76,7 @@ def main():
     p.add_argument('--store', help='a store to read instead of a new one')
     p.add_argument('--device', default='cpu', choices=['cpu', 'cuda'])
     a = p.parse_args()
+    keep_memory()   # as every training does
     path = ROOT/'benchmarks'/'results'/'train.csv'
     with tempfile.TemporaryDirectory() as tmp:
         store = open_store(a.store) if a.store else simulate_store(Path(tmp)/'speed', a.n, workers=2, dtype='float16')

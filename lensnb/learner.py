@@ -32,7 +32,7 @@ from .core import BOOKKEEPING, InputError, KNOWN_COLUMNS, Scores, atomic_file, c
 from .data import make_dls
 from .metrics import best_threshold, plot_confusion, plot_roc, summary
 from .models import LensNet, create_model, layer_groups, pick_device
-from .objective import Fast, LensLoss, choose_arithmetic, group_rates, make_loss, pace, partial_auc, pick_metric
+from .objective import Fast, LensLoss, choose_arithmetic, group_rates, keep_memory, make_loss, pace, partial_auc, pick_metric
 from .plot import save_figure
 from .store import Store, open_store
 from .track import Track, start_run
@@ -358,6 +358,7 @@ def train_run(
     t = cfg.train
     data = dict(store=store.path.name, n_train=len(dls.train.rows), validation=dls.valid.feed.store.path.name, n_validation=len(dls.valid.rows))
     if old and old['data']!=data: raise InputError(f"The run in {out} was started on {old['data']}, and now the data is {data}. Resume with the same store.")
+    keep_memory()
     t.precision,t.channels_last = choose_arithmetic(net, dls.train.one_batch(), t.precision, t.channels_last)
     metric = pick_metric(t, dls.valid.feed.y[dls.valid.rows])
     (out/'checkpoint').mkdir(parents=True, exist_ok=True)

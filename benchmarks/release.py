@@ -1,0 +1,39 @@
+"""From a trained run to released weights: half precision, calibrated on `calib`, with a threshold from `survey-val`
+
+Used by benchmarks/networks.py. Half precision is kept only if no probability of 2,000 images moves by more than 1e-3.
+"""
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from lensnb.calibrate import apply_calibration, fit_calibration
+from lensnb.cutouts import open_cutouts
+from lensnb.predict import predict
+from lensnb.store import write_store
+from lensnb.weights import load_weights, recalibrate, save_weights
+
+ROOT = Path(__file__).parent.parent
+
+
+def threshold_at(scores, fpr):
+    "The lowest logit with no more than this share of the non-lenses above it"
+    return float(np.quantile(scores.logit[scores.label == 0], 1-fpr, method='inverted_cdf'))
+
+
+def release(run, name, calib, judged, work, fpr=1e-3, figures=None):
+    "Write weights/NAME: `calib` a store, `judged` the scores of the run on survey-val, `work` a folder for a few test images"
+    model, card = load_weights(run)
+    fitted = fit_calibration(predict(run, open_cutouts(calib.path))[0])
+    at = float(apply_calibration(fitted, np.array([np.nextafter(threshold_at(judged, fpr), np.inf)]))[0])
+    card = replace(recalibrate(card, fitted), name=name, threshold=at, threshold_from=f'a false-positive rate of {fpr:g} on survey-val', metrics={**card.metrics, **({'survey-val': figures} if figures else {})})
+    out = ROOT/'weights'/name
+    few = Path(work)/'few'
+    if not few.is_dir(): write_store(few, calib.batch(slice(0, 2000)), calib.catalog[['id', 'label']].iloc[:2000], calib.survey)
+    full = predict(run, open_cutouts(few), engine='torch')[0]
+    save_weights(out, model, card, half=True)
+    moved = np.abs(apply_calibration(fitted, full.logit)-predict(out, open_cutouts(few), engine='torch')[0].p_lens).max()
+    if moved > 1e-3: save_weights(out, model, card)
+    for f in ('config.yaml', 'history.csv'): (out/f).write_text((Path(run)/f).read_text())
+    print(f"{name}: threshold p = {at:.3f}; half precision moves a probability by {moved:.1e} at most{'' if moved <= 1e-3 else ', so full precision was kept'} -> {out}", flush=True)
+    return load_weights(out)[1]
