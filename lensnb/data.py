@@ -121,7 +121,7 @@ class StoreLoader(DataLoader):
         seed:int=0,              # Of order and augmentation
     ):
         super().__init__(bs=min(bs, len(rows)), n=len(rows), drop_last=train)
-        self.feed,self.rows,self.train,self.augment,self.seed,self.epoch = feed,np.asarray(rows),train,augment,seed,0
+        self.feed,self.rows,self.train,self.augment,self.seed,self.epoch = feed,np.array(rows),train,augment,seed,0
 
     def get_idxs(self):
         if not self.train: return self.rows

@@ -1,6 +1,8 @@
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +10,25 @@ import pandas as pd
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+import command  # noqa: E402
+
 os.environ.setdefault('MPLBACKEND', 'agg')
 os.environ.setdefault('WANDB_MODE', 'offline')
 BIN = Path(sys.executable).parent
 
 
+FORKS = multiprocessing.get_context('forkserver')   # importing PyTorch and its companions takes longer than most commands
+FORKS.set_forkserver_preload(['lensnb.cli', 'lensnb.learner', 'lensnb.predict', 'lensnb.report', 'lensnb.simulate', 'lensnb.calibrate', 'lensnb.track', 'command'])
+
+
 def run(*args, code=0):
     "Run an installed command; the exit status must be as said, and never a traceback"
-    r = subprocess.run([BIN/str(args[0]), *map(str, args[1:])], capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as tmp:
+        out, err = Path(tmp)/'out', Path(tmp)/'err'
+        p = FORKS.Process(target=command.call, args=([str(BIN/args[0]), *map(str, args[1:])], os.getcwd(), dict(os.environ), str(out), str(err)))
+        p.start()
+        p.join()
+        r = subprocess.CompletedProcess(args, p.exitcode, out.read_text(), err.read_text())
     assert 'Traceback' not in r.stderr, r.stderr
     assert r.returncode == code, r.stderr + r.stdout
     return r
