@@ -34,6 +34,6 @@ def release(run, name, calib, judged, work, fpr=1e-3, figures=None):
     save_weights(out, model, card, half=True)
     moved = np.abs(apply_calibration(fitted, full.logit)-predict(out, open_cutouts(few), engine='torch')[0].p_lens).max()
     if moved > 1e-3: save_weights(out, model, card)
-    for f in ('config.yaml', 'history.csv'): (out/f).write_text((Path(run)/f).read_text())
+    for f in ('config.yaml', 'history.csv'): (out/f).write_text((Path(run)/f).read_text().replace(f'{ROOT}/', ''))
     print(f"{name}: threshold p = {at:.3f}; half precision moves a probability by {moved:.1e} at most{'' if moved <= 1e-3 else ', so full precision was kept'} -> {out}", flush=True)
     return load_weights(out)[1]

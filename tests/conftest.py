@@ -41,7 +41,7 @@ def work(tmp_path_factory): return tmp_path_factory.mktemp('lensnb')
 def _trained(work, pixels):
     "A store and a network that has hardly learned anything: what it is worth does not matter here"
     store, out = work/f'{pixels}-store', work/f'{pixels}-run'
-    run('lensnb-simulate', store, '--n', 80, '--seed', 1, '--workers', 2, '--pixels', pixels)
+    run('lensnb-simulate', store, '--n', 80, '--seed', 1, '--workers', 1, '--pixels', pixels)
     run('lensnb-train', 'train.epochs=1', 'train.precision=fp32', '--data', store, '--out', out)
     return store, out
 

@@ -21,14 +21,14 @@ def sha(folder): return hashlib.sha256((folder/'model.safetensors').read_bytes()
 def other(work, flux):
     "A second store of the same kind, with galaxies of its own"
     path = work/'flux-other'
-    run('lensnb-simulate', path, '--n', 60, '--seed', 2, '--workers', 2, '--store-name', 'other')
+    run('lensnb-simulate', path, '--n', 60, '--seed', 2, '--workers', 1, '--store-name', 'other')
     return path
 
 
 @pytest.fixture(scope='module')
 def pool(work):
     path = work/'flux-pool'
-    run('lensnb-simulate', path, '--n', 60, '--lens-frac', 0, '--seed', 3, '--workers', 2, '--store-name', 'pool')
+    run('lensnb-simulate', path, '--n', 60, '--lens-frac', 0, '--seed', 3, '--workers', 1, '--store-name', 'pool')
     return path
 
 
