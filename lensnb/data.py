@@ -175,6 +175,7 @@ def thin_out(
     if n>=len(rows): return rows
     return np.sort(rows[np.argsort(label, kind='stable')][np.linspace(0, len(rows)-1, n).round().astype(int)])
 
+# %% ../nbs/30_data.ipynb #9bfada63
 class Joined:
     "Two feeds, the rows of the second counted on from the first"
     def __init__(self, first:Feed, second:Feed): self.first,self.second,self.n,self.y = first,second,len(first.y),torch.cat([first.y, second.y])
@@ -184,7 +185,7 @@ class Joined:
         parts = [f.batch(r) for f,r in ((self.first, rows[rows<self.n]), (self.second, rows[rows>=self.n]-self.n)) if len(r)]
         return tuple(torch.cat(p) for p in zip(*parts))
 
-# %% ../nbs/30_data.ipynb #9bfada63
+# %% ../nbs/30_data.ipynb #b13a4ab4
 def make_dls(
     store:Store,           # Labelled cutouts
     cfg:TrainConfig,       # Its section data, and the seed
