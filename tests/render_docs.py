@@ -7,6 +7,7 @@ import base64
 import html
 import importlib
 import json
+import posixpath
 import re
 import shutil
 import subprocess
@@ -79,14 +80,14 @@ def build(proc, out):
     if (proc/'images').is_dir(): shutil.copytree(proc/'images', out/'images')
     nbs = {f.relative_to(proc).as_posix(): json.loads(f.read_text(encoding='utf-8')) for f in sorted(proc.rglob('*.ipynb'))}
     meta = {n: next((yaml.safe_load(''.join(c['source']).strip().strip('-')) or {} for c in nb['cells'] if c['cell_type'] == 'raw'), {}) for n, nb in nbs.items()}
-    page = {n: meta[n].get('output-file', Path(n).stem + '.html') for n in nbs}
+    page = {n: '-'.join([*Path(n).parent.parts, meta[n].get('output-file', Path(n).stem + '.html')]) for n in nbs}   # of folders too, side by side
     nav = ''.join(f'<li><a href="{page[n]}">{html.escape(str(meta[n].get("title", n)))}</a></li>' for n in sorted(nbs, key=lambda n: (n != 'index.ipynb', n)))
     head, side = out/'.head.html', out/'.side.html'
     head.write_text(f'<style>{CSS}</style>')
     side.write_text(f'<nav class="side"><b><a href="index.html">lensnb</a></b><ul>{nav}</ul></nav>')
     for n, nb in nbs.items():
-        md = '\n\n'.join(x for c in nb['cells'] if c['cell_type'] != 'raw' for x in cell_markdown(c, figures, Path(n).stem))
-        md = re.sub(r'\]\(([\w./-]+\.ipynb)(?=[)#])', lambda m: '](' + page.get(m[1], m[1]), md)   # as Quarto does
+        md = '\n\n'.join(x for c in nb['cells'] if c['cell_type'] != 'raw' for x in cell_markdown(c, figures, n.removesuffix('.ipynb').replace('/', '-')))
+        md = re.sub(r'\]\(([\w./-]+\.ipynb)(?=[)#])', lambda m, n=n: "](" + page.get(posixpath.normpath(f'{posixpath.dirname(n)}/{m[1]}').lstrip('/'), m[1]), md)   # as Quarto does
         subprocess.run([pandoc(), '-f', 'markdown', '-t', 'html5', '-s', '--toc', '--toc-depth=3', '--mathml', '-H', head, '-B', side,
                         '-M', f'title={meta[n].get("title", n)}', '-M', f'subtitle={meta[n].get("description") or ""}', '-o', out/page[n]], input=md, text=True, check=True)
     head.unlink()
