@@ -7,8 +7,9 @@
 
 First every network is trained for a few epochs at each of three learning rates (seed 100); the best partial AUC below a
 false-positive rate of 1e-2 on `val` decides. Then it is trained with each seed in full, and scores `survey-val` without
-test-time pooling. One row a finished run goes to benchmarks/results/networks.csv, its logits to benchmarks/results/survey-val/; how fast each network learns is measured by
-benchmarks/train.py. `survey-test` is not opened.
+test-time pooling. One row a finished run goes to benchmarks/results/networks.csv, its logits to benchmarks/results/survey-val/; `--table` makes the board, ROC
+curves (networks_roc.csv), completeness by Einstein radius (networks_found.csv) and false positives by kind (networks_kinds.csv) from them.
+How fast each network learns is measured by benchmarks/train.py. `survey-test` is not opened.
 """
 import argparse
 import os
@@ -16,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from release import release
+from release import release, threshold_at
 
 from lensnb.compare import leaderboard
 from lensnb.config import load_config
 from lensnb.core import Scores, atomic_file, sigmoid, write_table
 from lensnb.cutouts import open_cutouts
 from lensnb.learner import train_run
-from lensnb.metrics import ranking
+from lensnb.metrics import completeness, ranking
 from lensnb.predict import predict
 from lensnb.selection import fpr_by_kind, selection_function
 from lensnb.simulate import load_recipe, simulate_store
@@ -33,7 +34,7 @@ from lensnb.weights import load_weights
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT/'benchmarks'/'results'
 NETS = {'lens_cnn': 'bf16', 'regnety_002': 'bf16', 'cmu_resnet': 'bf16'}   # and the arithmetic that is fastest on two cores
-RATES = np.logspace(-4, 0, 41)
+RATES = np.logspace(-4, -.1, 40)
 LRS = (.0005, .002, .008)
 FIGURES = {'auc': 'auc', 'auprc': 'auprc', 'tpr0': 'tpr0', 'tpr10': 'tpr10', 'tpr_at_fpr:0.01': 'tpr_1e-2', 'tpr_at_fpr:0.001': 'tpr_1e-3'}
 
@@ -104,21 +105,14 @@ def one(net, seed, lr):
     add(RESULTS/'networks.csv', dict(network=net, seed=seed, lr=lr, parameters_M=round(sum(p.numel() for p in model.parameters())/1e6, 2), **flat(known), n_lens=int((known.label == 1).sum()), n_nonlens=int((known.label == 0).sum())))
 
 
-def roc(scores):
-    "Completeness at the false-positive rates `RATES`"
-    lens, other = (scores.logit[scores.label == o] for o in (1, 0))
-    return (lens[:, None] > np.quantile(other, 1-RATES, method='inverted_cdf')).mean(0)
-
-
 def details(runs, fpr=.01):
     "Where the networks differ: ROC curves, completeness by Einstein radius and false positives by kind, each seed at its threshold for this FPR"
     curves, kinds, found = [], [], []
     for net, seeds in runs.items():
         parts = []
-        for i, s in enumerate(seeds):
-            curves.append(pd.DataFrame(dict(network=net, seed=i, fpr=RATES, tpr=roc(s))))
-            cut = np.quantile(s.logit[s.label == 0], 1-fpr, method='inverted_cdf')
-            parts.append(s.to_frame().assign(group=s.id, id=[f'{o}/{i}' for o in s.id], pred=(s.logit > cut).astype(int)))
+        for seed, s in seeds.items():
+            curves.append(completeness(s, RATES).assign(network=net, seed=seed))
+            parts.append(s.to_frame().assign(id=[f'{o}/{seed}' for o in s.id], pred=(s.logit >= threshold_at(s, fpr)).astype(int)))
         pooled = Scores.from_frame(pd.concat(parts, ignore_index=True))
         kinds.append(fpr_by_kind(pooled).assign(network=net))
         found.append(selection_function(pooled, 'theta_e_arcsec', bins=[.4, .8, 1, 1.2, 1.4, 1.6, 1.8, 2, 2.4, 4]).assign(network=net))
@@ -128,11 +122,11 @@ def details(runs, fpr=.01):
 def table():
     done = rows(RESULTS/'networks.csv')
     print(done.to_string(index=False))
-    runs = {net: [o for s in part['seed'] if (o := kept(f'{net}-seed{s}')) is not None] for net, part in done.groupby('network')}
+    runs = {net: {s: o for s in sorted(part['seed']) if (o := kept(f'{net}-seed{s}')) is not None} for net, part in done.groupby('network')}
     runs = {k: v for k, v in runs.items() if v}
     details(runs)
     if len(runs) < 2: return
-    board = leaderboard(runs)
+    board = leaderboard({k: list(v.values()) for k, v in runs.items()})
     board.to_csv(RESULTS/'networks_board.csv')
     print(board.to_string())
 

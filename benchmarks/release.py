@@ -9,24 +9,26 @@ import numpy as np
 
 from lensnb.calibrate import apply_calibration, fit_calibration
 from lensnb.cutouts import open_cutouts
+from lensnb.metrics import roc_curve
 from lensnb.predict import predict
 from lensnb.store import write_store
-from lensnb.weights import load_weights, recalibrate, save_weights
+from lensnb.weights import load_weights, save_weights
 
 ROOT = Path(__file__).parent.parent
 
 
 def threshold_at(scores, fpr):
-    "The lowest logit with no more than this share of the non-lenses above it"
-    return float(np.quantile(scores.logit[scores.label == 0], 1-fpr, method='inverted_cdf'))
+    "The lowest logit at which no more than this share of the non-lenses is called a lens"
+    curve = roc_curve(scores)
+    return float(curve.logit[curve.fpr <= fpr].iloc[-1])
 
 
 def release(run, name, calib, judged, work, fpr=1e-3, figures=None):
     "Write weights/NAME: `calib` a store, `judged` the scores of the run on survey-val, `work` a folder for a few test images"
     model, card = load_weights(run)
     fitted = fit_calibration(predict(run, open_cutouts(calib.path))[0])
-    at = float(apply_calibration(fitted, np.array([np.nextafter(threshold_at(judged, fpr), np.inf)]))[0])
-    card = replace(recalibrate(card, fitted), name=name, threshold=at, threshold_from=f'a false-positive rate of {fpr:g} on survey-val', metrics={**card.metrics, **({'survey-val': figures} if figures else {})})
+    at = float(apply_calibration(fitted, threshold_at(judged, fpr)))
+    card = replace(card, calibration=fitted, name=name, threshold=at, threshold_from=f'a false-positive rate of {fpr:g} on survey-val', metrics={**card.metrics, **({'survey-val': figures} if figures else {})})
     out = ROOT/'weights'/name
     few = Path(work)/'few'
     if not few.is_dir(): write_store(few, calib.batch(slice(0, 2000)), calib.catalog[['id', 'label']].iloc[:2000], calib.survey)

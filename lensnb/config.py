@@ -31,7 +31,7 @@ class DataConfig(_Section):
     val_fraction:float        = _key(.2, "Part held back for validation, if no store is named and the catalogue has no split column", gt=0, lt=1)
     batch_size:int            = _key(64, "Images a step", ge=1)
     max_images:Optional[int]  = _key(None, "Train on so many images at the most; null: all", ge=2)
-    max_validation:Optional[int] = _key(None, "Validate on so many images of the validation store at the most, with its share of lenses; null: all", ge=2)
+    max_validation:Optional[int] = _key(None, "Validate on so many images at the most, with the same share of lenses; null: all", ge=2)
     meta_columns:list[str]    = _key([], "Catalogue columns fed beside the image")
     roles:dict[str,Role]      = _key({}, "Roles of columns lensnb does not know: catalogue or truth")
     oracle:bool               = _key(False, "Allow truth columns as input; such a run cannot be used on a survey")

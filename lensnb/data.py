@@ -200,11 +200,11 @@ def make_dls(
         some = np.random.default_rng(cfg.seed).permutation(cat.index[cat['label'].notna()])[:c.max_images]
         cat = cat.assign(label=cat['label'].where(cat.index.isin(some)))
     train,val = split_catalog(cat, c.val_fraction, cfg.seed) if validation is None else (training_rows(cat), training_rows(validation.catalog, 'validation'))
+    if c.max_validation: val = thin_out(val, (cat if validation is None else validation.catalog)['label'].to_numpy()[val], c.max_validation)
     meta,columns = meta_table(store, cfg, train)
     feed = held = Feed(store, cfg, meta)
     if validation is not None:
         check_alike(store, validation)
-        if c.max_validation: val = thin_out(val, validation.catalog['label'].to_numpy()[val], c.max_validation)
         held = Feed(validation, cfg, meta_table(validation, cfg, val, columns)[0])
     if extra is not None:
         check_alike(store, extra[0], 'store of hard negatives', shared=True)
