@@ -43,7 +43,7 @@ def main():
             if len(done) and ((done['choice'] == choice) & (done['seed'] == seed)).any(): continue
             name = f"stem-{choice.replace(' ', '-')}-seed{seed}"
             stem = 'null' if stride is None else stride
-            out = trained(name, f'model.name={NET}', f'model.stem_stride={stem}', f'model.upscale={up}', f'train.lr={LR}', f'train.epochs={a.epochs}', f'data.max_images={a.n}', f'seed={seed}', 'train.precision=bf16')
+            out = trained(name, f'model.name={NET}', f'model.stem_stride={stem}', f'model.upscale={up}', f'train.lr={LR}', f'train.epochs={a.epochs}', f'data.max_images={a.n}', 'data.max_validation=5000', f'seed={seed}', 'train.precision=bf16')
             store('survey-val')
             scores, _ = predict(out, open_cutouts(Path(ROOT)/'stores'/'survey-val'))
             keep(scores, name)
