@@ -28,6 +28,7 @@ class DataConfig(_Section):
     bands:Optional[list[str]] = _key(None, "Bands by name; null: all bands of the store")
     size_pix:Optional[int]    = _key(None, "Centre crop, pixels; null: as the store", ge=8)
     validation:Optional[str]  = _key(None, "Store to choose the best epoch on, best with many natural look-alikes; null: a part of the training store")
+    also:list[str]            = _key([], "More training stores with the same bands, pixels and size: other surveys, other stretches, painted arcs")
     val_fraction:float        = _key(.2, "Part held back for validation, if no store is named and the catalogue has no split column", gt=0, lt=1)
     batch_size:int            = _key(64, "Images a step", ge=1)
     max_images:Optional[int]  = _key(None, "Train on so many images at the most; null: all", ge=2)

@@ -155,12 +155,13 @@ def check_alike(
     other:Store,            # What goes with it
     what='validation store', # For the error
     shared:bool=False,      # May have galaxies in common
+    any_scale:bool=False,   # May have pixels of any scale
 ):
     "Refuse stores that do not go together"
     a,b = store.survey,other.survey
     for name in ('pixels', 'bands', 'size_pix'):
         if (x := getattr(a, name))!=(y := getattr(b, name)): raise InputError(f"The {what} {other.path.name} has {name} {y}, and the training store {store.path.name} has {x}. Make both the same way.")
-    if a.pixel_scale_arcsec and b.pixel_scale_arcsec and not .8<=b.pixel_scale_arcsec/a.pixel_scale_arcsec<=1.25:
+    if not any_scale and a.pixel_scale_arcsec and b.pixel_scale_arcsec and not .8<=b.pixel_scale_arcsec/a.pixel_scale_arcsec<=1.25:
         raise InputError(f"The {what} has {b.pixel_scale_arcsec:.3g} arcsec/pixel, and the training store {a.pixel_scale_arcsec:.3g}. Make both at one scale.")
     if shared: return
     both = set().union(*(set(store.catalog[c].dropna().astype(str)) & set(other.catalog[c].dropna().astype(str)) for c in ('id', 'group') if c in store.catalog and c in other.catalog))
@@ -192,8 +193,8 @@ def make_dls(
     device:str='cpu',      # Where batches go
     augment=None,          # Training transforms, such as `augment.Augment`; None: none
     validation:Store=None, # Labelled cutouts to validate on; None: a part of `store` is held back
-    extra:tuple=None,      # (Store, row numbers) to train on as well
-)->DataLoaders:            # .train and .valid give (x, meta, y); .feed and .meta_columns say how
+    extra=(),              # Further stores to train on, each (Store, row numbers; None: those for training)
+)->DataLoaders:            # .train and .valid give (x, meta, y); .feed, .stores and .meta_columns say how
     "Training and validation batches of a store"
     cat,c = store.catalog,cfg.data
     if c.max_images:
@@ -206,11 +207,12 @@ def make_dls(
     if validation is not None:
         check_alike(store, validation)
         held = Feed(validation, cfg, meta_table(validation, cfg, val, columns)[0])
-    if extra is not None:
-        check_alike(store, extra[0], 'store of hard negatives', shared=True)
-        if validation is not None: check_alike(extra[0], validation)
-        feed = Joined(feed, Feed(extra[0], cfg, meta_table(extra[0], cfg, extra[1], columns)[0]))
-        train = np.concatenate([train, len(cat)+np.asarray(extra[1])])
+    for other,rows in extra:
+        check_alike(store, other, 'further training store', shared=True, any_scale=True)
+        check_alike(other, validation or store, any_scale=True)
+        rows = training_rows(other.catalog, 'further training') if rows is None else np.asarray(rows)
+        train = np.concatenate([train, len(feed.y)+rows])
+        feed = Joined(feed, Feed(other, cfg, meta_table(other, cfg, rows, columns)[0]))
     dls = DataLoaders(StoreLoader(feed, train, c.batch_size, True, augment, cfg.seed), StoreLoader(held, val, 4*c.batch_size), device=torch.device(device))
-    dls.n_inp,dls.feed,dls.meta_columns = 2,feed,columns
+    dls.n_inp,dls.feed,dls.meta_columns,dls.stores = 2,feed,columns,[store, *(o for o,_ in extra)]
     return dls

@@ -201,6 +201,11 @@ def validation_scores(
     df = df[[c for c in df if c in (*BOOKKEEPING, *KNOWN_COLUMNS) and c!='split']]
     return Scores.from_frame(df.assign(logit=logit, p_lens=sigmoid(logit)))
 
+def _all(dls, name):
+    "A number, or one a band, of the surveys of all training stores; None where one is unknown"
+    values = [getattr(o.survey, name) for o in dls.stores]
+    return None if None in values else np.ravel([v for o in values for v in np.ravel(o)]).tolist()
+
 def make_card(
     cfg:TrainConfig,  # Of the run
     net:LensNet,      # Trained
@@ -210,13 +215,14 @@ def make_card(
 )->WeightCard:        # Without its sha256
     "Describe the weights of a run"
     feed,survey,meta = dls.feed,dls.feed.store.survey,dls.feed.store.meta
-    scale,psf = survey.pixel_scale_arcsec,survey.psf_fwhm_arcsec
+    scale,scales,psf = survey.pixel_scale_arcsec,_all(dls, 'pixel_scale_arcsec'),_all(dls, 'psf_fwhm_arcsec')
     recipe = {k:v for k,v in meta.items() if k not in ('survey','columns','scale','dtype','complete','format_version')}
+    also = {} if len(dls.stores)==1 else dict(also=[o.path.name for o in dls.stores[1:]])
     held = {} if dls.valid.feed is feed else dict(validation_store=dls.valid.feed.store.path.name)
     return WeightCard(name=cfg.name, architecture=cfg.model.name, options=net.options, started_from=net.started_from, bands=feed.bands, pixels=survey.pixels, size_pix=feed.size_pix, normalisation=feed.norm.to_dict(),
-        threshold=threshold, threshold_from='highest TPR - FPR on validation', pixel_scale_arcsec=scale, scale_range_arcsec=scale and (.8*scale, 1.25*scale),
+        threshold=threshold, threshold_from='highest TPR - FPR on validation', pixel_scale_arcsec=scale, scale_range_arcsec=scales and (.8*min(scales), 1.25*max(scales)),
         psf_range_arcsec=psf and (.8*min(psf), 1.25*max(psf)), meta_columns=tuple(dls.meta_columns), oracle=any(c['role']=='truth' for c in dls.meta_columns),
-        data=dict(store=feed.store.path.name, survey=survey.name, **recipe, **held, n_train=len(dls.train.rows), n_validation=len(dls.valid.rows), split_seed=cfg.seed),
+        data=dict(store=feed.store.path.name, survey=survey.name, **recipe, **also, **held, n_train=len(dls.train.rows), n_validation=len(dls.valid.rows), split_seed=cfg.seed),
         metrics={k:metrics[k] for k in ('n_lens','n_nonlens','auc','tpr_at_fpr','tpr','fpr','precision','f1')})
 
 # %% ../nbs/62_learner.ipynb #3df89cb6
@@ -323,13 +329,13 @@ def prepare(
     cfg:TrainConfig,        # What to do
     store:Store,            # Labelled cutouts
     validation:Store=None,  # To validate on; None: the config's, or a part of `store`
-    extra:tuple=None,       # (Store, row numbers) to learn as well
+    extra=(),               # Further stores to learn, each (Store, row numbers; None: those for training)
 )->tuple:                   # Batches, the network on its device
     "Batches and network of a run, or a refusal"
     device = pick_device(cfg.train.device)
     if cfg.train.threads: torch.set_num_threads(cfg.train.threads)
     if validation is None and cfg.data.validation: validation = open_store(cfg.data.validation)
-    dls = make_dls(store, cfg, device, Augment(cfg.augment, store.survey.pixels), validation, extra)
+    dls = make_dls(store, cfg, device, Augment(cfg.augment, store.survey.pixels), validation, [*((open_store(o), None) for o in cfg.data.also), *extra])
     return dls, start_model(cfg, dls.feed).to(device)
 
 def _fit_or_stop(cfg, dls, model, out, *args):
@@ -348,7 +354,7 @@ def train_run(
     progress:bool=True,     # Bar and lines on stderr
     cbs=(),                 # Further fastai callbacks
     validation:Store=None,  # To validate on; None: the config's data.validation, or a part of `store`
-    extra:tuple=None,       # (Store, row numbers) to learn as well
+    extra=(),               # Further stores to learn, each (Store, row numbers; None: those for training); beside data.also
     beside=(),              # Names that may lie in the folder already
 )->dict:                    # What metrics.json holds: figures with intervals, best_epoch, epochs, precision, speed
     "Train a network and leave everything about it in a folder"
@@ -356,7 +362,7 @@ def train_run(
     cfg,old = check_run(out, cfg, resume, beside)
     dls,net = prepare(cfg, store, validation, extra)
     t = cfg.train
-    data = dict(store=store.path.name, n_train=len(dls.train.rows), validation=dls.valid.feed.store.path.name, n_validation=len(dls.valid.rows))
+    data = dict(store=store.path.name, also=[o.path.name for o in dls.stores[1:]], n_train=len(dls.train.rows), validation=dls.valid.feed.store.path.name, n_validation=len(dls.valid.rows))
     if old and old['data']!=data: raise InputError(f"The run in {out} was started on {old['data']}, and now the data is {data}. Resume with the same store.")
     keep_memory()
     t.precision,t.channels_last = choose_arithmetic(net, dls.train.one_batch(), t.precision, t.channels_last)
@@ -375,7 +381,7 @@ def train_run(
     if stopped: raise NotANumber(f"{stopped} The weights of epoch {metrics['best_epoch']}, the best of {len(rows)} before it, are kept in {out}.")
     return metrics
 
-# %% ../nbs/62_learner.ipynb #90d5b500
+# %% ../nbs/62_learner.ipynb #432765bd
 def find_lr(
     cfg:TrainConfig,       # Of the run to come
     store:Store,           # Labelled cutouts

@@ -65,4 +65,4 @@ def mine_run(
         out.mkdir(parents=True, exist_ok=True)
         write_table(hardest(start, pool, max(1, round(cfg.mine.share*n_train)), cfg.train.device, progress), table)
     rows = pd.read_csv(table)['row'].to_numpy()
-    return train_run(second_round(cfg, start), store, out, resume=resume and (out/'checkpoint').is_dir(), progress=progress, validation=validation, extra=(pool, rows), beside=('first', 'hard_negatives.csv'))
+    return train_run(second_round(cfg, start), store, out, resume=resume and (out/'checkpoint').is_dir(), progress=progress, validation=validation, extra=[(pool, rows)], beside=('first', 'hard_negatives.csv'))

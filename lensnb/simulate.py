@@ -196,7 +196,13 @@ def simulate_store(
         return w.finish(_catalog(w.blocks(), kinds, store_name, seed))
 
 # %% ../nbs/27_simulate.ipynb #82637a5c
-RECIPE_KEYS = ('survey','pixels','n','lens_frac','faint_frac','families','seed','dtype','measured')
+RECIPE_KEYS = ('survey','pixels','n','lens_frac','faint_frac','families','seed','dtype','measured','population')
+
+def _fields(what, make, given):
+    "Call with the fields of a recipe, or say which field there is not"
+    if not isinstance(given, dict): raise InputError(f"In a recipe {what} is a set of keys with values, got {given!r}.")
+    try: return make(**given)
+    except TypeError as e: raise InputError(f"In a recipe {what} cannot be made of {', '.join(given)}: {' '.join(str(e).split())}.") from None
 
 def load_recipe(
     path,     # YAML file of recipes by name
@@ -211,4 +217,7 @@ def load_recipe(
     if name not in recipes: raise InputError(_unknown('recipe', name, recipes))
     for key in recipes[name]:
         if key not in RECIPE_KEYS: raise InputError(f"In the recipe {name}: "+_unknown('key', key, RECIPE_KEYS))
-    return dict(recipes[name], store_name=name)
+    r = dict(recipes[name], store_name=name)
+    if isinstance(s := r.get('survey'), dict): r['survey'] = check_survey(_fields('survey', lambda like='lsst', **changes: get_survey(like, r.get('pixels', 'flux'), **changes), s))
+    if 'population' in r: r['population'] = _fields('population', LensPopulation, r['population'])
+    return r
