@@ -201,7 +201,7 @@ RECIPE_KEYS = ('survey','pixels','n','lens_frac','faint_frac','families','seed',
 def _fields(what, make, given):
     "Call with the fields of a recipe, or say which field there is not"
     if not isinstance(given, dict): raise InputError(f"In a recipe {what} is a set of keys with values, got {given!r}.")
-    try: return make(**given)
+    try: return make(given)
     except TypeError as e: raise InputError(f"In a recipe {what} cannot be made of {', '.join(given)}: {' '.join(str(e).split())}.") from None
 
 def load_recipe(
@@ -218,6 +218,7 @@ def load_recipe(
     for key in recipes[name]:
         if key not in RECIPE_KEYS: raise InputError(f"In the recipe {name}: "+_unknown('key', key, RECIPE_KEYS))
     r = dict(recipes[name], store_name=name)
-    if isinstance(s := r.get('survey'), dict): r['survey'] = check_survey(_fields('survey', lambda like='lsst', **changes: get_survey(like, r.get('pixels', 'flux'), **changes), s))
-    if 'population' in r: r['population'] = _fields('population', LensPopulation, r['population'])
+    def survey(d): return check_survey(Survey.from_dict({**get_survey(d.get('like', 'lsst'), r.get('pixels', 'flux')).to_dict(), **{k:v for k,v in d.items() if k!='like'}}))
+    if not isinstance(r.get('survey', ''), str): r['survey'] = _fields('survey', survey, r['survey'])
+    if 'population' in r: r['population'] = _fields('population', lambda d: LensPopulation(**d), r['population'])
     return r

@@ -1,0 +1,187 @@
+"""The zoo: every entry of configs/zoo/ trained, taught what fooled it, calibrated, released and judged
+
+    python benchmarks/zoo.py train                          # all entries, seed 0: many hours on two cores; goes on where it stopped
+    python benchmarks/zoo.py train lens_cnn --seeds 0 1 2   # one entry from its config
+    python benchmarks/zoo.py release lens_cnn               # weights/lens_cnn of the seed that did best on `val`
+    python benchmarks/zoo.py test                           # opens survey-test, once, for what has been released
+    python benchmarks/zoo.py table
+
+An entry learns twice. First its config, at the learning rate of three that does best on the validation store (seed 100, fewer epochs).
+Then five epochs more, at three tenths of the rate, with the galaxies of a pool that fooled it most and with other surveys, or other
+stretches of the colours. Both are judged on the survey-val of its kind: linear flux, `composite...` or `vis...`; rows go to
+benchmarks/results/zoo.csv, logits to benchmarks/results/survey-val/. The first training of an entry that benchmarks/networks.py has too
+is the same run. Weights are calibrated on `calib` and take their threshold from survey-val at a false-positive rate of 1e-3.
+"""
+import argparse
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from networks import LRS, add, flat, rows
+from release import release
+
+from lensnb.compare import compare, leaderboard
+from lensnb.config import load_config
+from lensnb.core import Scores, atomic_file, sigmoid, write_table
+from lensnb.cutouts import open_cutouts
+from lensnb.learner import train_run
+from lensnb.mine import mine_run
+from lensnb.predict import predict
+from lensnb.selection import fpr_by_kind
+from lensnb.simulate import load_recipe, simulate_store
+from lensnb.store import open_store
+from lensnb.weights import load_weights
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT/'benchmarks'/'results'
+ALSO = {'': ('train-des', 'train-hsc'), 'composite-': ('composite-train-lupton',), 'vis-': ()}
+SKIES = ('val-des', 'val-hsc')
+LR_EPOCHS = {'cmu_resnet': 1, 'd4_cnn': 1, 'dense_attention': 1}   # as much as two cores bear; 3 for the others
+FEWER = {'cmu_resnet': 5000, 'd4_cnn': 5000, 'dense_attention': 5000}   # images that choose the best epoch
+
+
+def entries(): return sorted(p.stem for p in (ROOT/'configs'/'zoo').glob('*.yaml'))
+def kind(entry): return next((f'{k}-' for k in ('composite', 'vis') if entry.startswith(k)), '')
+
+
+def store(name):
+    "A store of the recipes, simulated where it is not there yet or was not finished"
+    path = ROOT/'stores'/name
+    try: return open_store(path)
+    except Exception:
+        recipes = next(f for f in ('stores.yaml', 'zoo_stores.yaml') if name in yaml.safe_load((ROOT/'configs'/f).read_text()))
+        return simulate_store(path, workers=os.cpu_count(), **{**load_recipe(ROOT/'configs'/recipes, name), 'measured': False})
+
+
+def config(entry, *changes):
+    few = [f'data.max_validation={FEWER[entry]}'] if entry in FEWER else []
+    return load_config(ROOT/'configs'/'zoo'/f'{entry}.yaml', [f"data.validation={ROOT/'stores'/f'{kind(entry)}val'}", *few, *changes])
+
+
+def done(path): return (path/'card.json').is_file()
+
+
+def learning_rate(entry):
+    "Of three, the one with the best partial AUC on the validation store"
+    name = load_config(ROOT/'configs'/'zoo'/f'{entry}.yaml').model.name if entry in ('lens_cnn', 'regnety_002', 'cmu_resnet') else entry
+    path = RESULTS/'networks_lr.csv'
+    for lr in LRS:
+        t = rows(path)
+        if len(t) and ((t['network'] == name) & (t['lr'] == lr)).any(): continue
+        out, n = ROOT/'runs'/f'{entry}-lr{lr:g}', LR_EPOCHS.get(entry, 3)
+        if not done(out): train_run(config(entry, f'name={entry}-lr', f'train.lr={lr}', f'train.epochs={n}', 'seed=100'), store(f'{kind(entry)}train'), out, resume=out.exists(), validation=store(f'{kind(entry)}val'))
+        h = pd.read_csv(out/'history.csv')
+        add(path, dict(network=name, lr=lr, epochs=n, pauc=round(h['pauc'].max(), 4), auc=round(h['auc'].max(), 4)))
+    t = rows(path)
+    return float(t[t['network'] == name].sort_values('pauc')['lr'].iloc[-1])
+
+
+def train(entry, seed):
+    "First and second training of an entry; both judged"
+    lr, k = learning_rate(entry), kind(entry)
+    first, second = ROOT/'runs'/f'{entry}-seed{seed}', ROOT/'runs'/f'{entry}-second{seed}'
+    if not done(first): train_run(config(entry, f'name={entry}', f'train.lr={lr}', f'seed={seed}'), store(f'{k}train'), first, resume=first.exists(), validation=store(f'{k}val'))
+    judge(entry, seed, 'first', first)
+    if not done(second):
+        for o in ALSO[k]: store(o)
+        also = ','.join(str(ROOT/'stores'/o) for o in ALSO[k])
+        cfg = config(entry, f'name={entry}', f'train.lr={lr}', f'seed={seed}', f'model.weights={first}', 'model.pretrained=none', f'data.also=[{also}]', f"mine.store={ROOT/'stores'/f'{k}pool'}")
+        mine_run(cfg, store(f'{k}train'), second, resume=second.exists(), validation=store(f'{k}val'), pool=store(f'{k}pool'))
+    judge(entry, seed, 'second', second)
+
+
+def scored(run, name):
+    held = store(name)
+    s, bad = predict(run, open_cutouts(held.path), resample=False, progress=False)
+    if len(bad): raise SystemExit(f'{len(bad)} of {len(s)+len(bad)} images of {name} cannot be scored, the first: {bad.reason[0]}')
+    return s
+
+
+def kept(entry, seed, stage, where='survey-val'):
+    "The score table of a run, from its logits"
+    path = RESULTS/where/f"{entry}-{'seed' if stage == 'first' else stage}{seed}.npz"
+    if not path.is_file(): return None
+    df, logit = store(f'{kind(entry)}{where}').catalog, np.load(path, allow_pickle=False)['logit'].astype(float)
+    if len(df) != len(logit): raise SystemExit(f'{path.name} holds {len(logit)} scores, and its store {len(df)} images: one of them is of another version.')
+    return Scores.from_frame(df[['id', 'label', 'kind', 'group', 'theta_e_arcsec']].assign(path='', logit=logit, p_lens=sigmoid(logit), pred=(logit > 0).astype(int))).labelled()
+
+
+def keep(s, path):
+    with atomic_file(path) as tmp: np.savez_compressed(tmp, logit=s.logit.astype(np.float32))
+
+
+def judge(entry, seed, stage, run):
+    "A row of figures on survey-val, and on the other surveys"
+    path, t = RESULTS/'zoo.csv', rows(RESULTS/'zoo.csv')
+    if len(t) and ((t['entry'] == entry) & (t['seed'] == seed) & (t['stage'] == stage)).any(): return
+    if kept(entry, seed, stage) is None: keep(scored(run, f'{kind(entry)}survey-val'), RESULTS/'survey-val'/f"{entry}-{'seed' if stage == 'first' else stage}{seed}.npz")
+    s, h = kept(entry, seed, stage), pd.read_csv(run/'history.csv')
+    model, _ = load_weights(run)
+    skies = {f"{sky.removeprefix('val-')}_{o}": v for sky in (SKIES if not kind(entry) else ()) for o, v in flat(scored(run, sky).labelled()).items() if o.startswith(('auc', 'tpr_1e-2'))}
+    add(path, dict(entry=entry, seed=seed, stage=stage, **flat(s), **skies, parameters_M=round(sum(p.numel() for p in model.parameters())/1e6, 2), train_minutes=round(h['train_seconds'].sum()/60, 1),
+                   n_lens=int((s.label == 1).sum()), n_nonlens=int((s.label == 0).sum())))
+    print(rows(path).iloc[-1].to_string(), flush=True)
+
+
+def best_seed(entry):
+    runs = {p: pd.read_csv(p/'history.csv')['pauc'].max() for p in (ROOT/'runs').glob(f'{entry}-second*') if done(p)}
+    if not runs: raise SystemExit(f'{entry} has not been trained yet: python benchmarks/zoo.py train {entry}')
+    return max(runs, key=runs.get)
+
+
+def let_go(entry):
+    run = best_seed(entry)
+    s = kept(entry, int(run.name.rpartition('second')[2]), 'second')
+    release(run, entry, store(f'{kind(entry)}calib'), s, ROOT/'stores', figures={k: v for k, v in flat(s).items() if v is not None})
+
+
+def reweighted(s, times, hardest):
+    "The same scores where the hardest families are so many times as frequent"
+    df, rng = s.to_frame(), np.random.default_rng(0)
+    hard = df['kind'].isin(hardest).to_numpy()
+    if times < 1: return Scores.from_frame(df[~hard | (rng.random(len(df)) < times)])
+    return Scores.from_frame(pd.concat([df, *(df[hard].assign(id=lambda d, k=k: d['id']+f'/{k}') for k in range(1, round(times)))]))
+
+
+def test(names):
+    "survey-test, once: figures, differences between entries, and skies with more or fewer hard look-alikes"
+    path, runs = RESULTS/'zoo_test.csv', {}
+    for entry in names:
+        if not (ROOT/'weights'/entry/'card.json').is_file(): continue
+        file = RESULTS/'survey-test'/f'{entry}-second0.npz'
+        if not file.is_file(): keep(scored(ROOT/'weights'/entry, f'{kind(entry)}survey-test'), file)
+        s = kept(entry, 0, 'second', 'survey-test')
+        hardest = fpr_by_kind(s).sort_values('fpr')['kind'].tail(3).tolist()
+        for times in (1/3, 1, 3):
+            t = rows(path)
+            if not (len(t) and ((t['entry'] == entry) & (t['hard_times'].round(2) == round(times, 2))).any()): add(path, dict(entry=entry, hard_times=round(times, 3), hardest=' '.join(hardest), **flat(s if times == 1 else reweighted(s, times, hardest))))
+        runs[entry] = s
+    flux = {k: [v] for k, v in runs.items() if not kind(k)}
+    if len(flux) > 1:
+        leaderboard(flux).to_csv(RESULTS/'zoo_board.csv')
+        best = max(flux, key=lambda k: flat(flux[k][0])['tpr_1e-3'])
+        write_table(pd.concat([compare(flux[best], flux[o]).assign(best=best, against=o) for o in flux if o != best]).round(4), RESULTS/'zoo_gain.csv')
+    print(rows(path).to_string(index=False))
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('job', choices=['train', 'release', 'test', 'table'])
+    p.add_argument('entries', nargs='*', help='default: all of configs/zoo/')
+    p.add_argument('--seeds', nargs='*', type=int, default=[0])
+    a = p.parse_args()
+    if wrong := set(a.entries)-set(entries()): p.error(f"There is no entry {', '.join(sorted(wrong))}; configs/zoo/ has {', '.join(entries())}.")
+    start = time.time()
+    for entry in a.entries or entries():
+        if a.job == 'train':
+            for seed in a.seeds: train(entry, seed)
+            print(f'{entry}: {(time.time()-start)/60:.0f} minutes so far', flush=True)
+        if a.job == 'release': let_go(entry)
+    if a.job == 'test': test(a.entries or entries())
+    if a.job == 'table': print(rows(RESULTS/'zoo.csv').to_string(index=False))
+
+
+if __name__ == '__main__': main()
