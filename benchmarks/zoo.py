@@ -33,7 +33,7 @@ from lensnb.predict import predict
 from lensnb.selection import fpr_by_kind
 from lensnb.simulate import load_recipe, simulate_store
 from lensnb.store import open_store
-from lensnb.weights import load_weights
+from lensnb.weights import load_weights, read_card
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT/'benchmarks'/'results'
@@ -94,8 +94,10 @@ def train(entry, seed):
 
 
 def scored(run, name):
+    "Scores of a store; pixels that the card does not take are brought to its scale"
     held = store(name)
-    s, bad = predict(run, open_cutouts(held.path), resample=False, progress=False)
+    low, high = read_card(run).scale_range_arcsec
+    s, bad = predict(run, open_cutouts(held.path), resample=not low <= held.survey.pixel_scale_arcsec <= high, progress=False)
     if len(bad): raise SystemExit(f'{len(bad)} of {len(s)+len(bad)} images of {name} cannot be scored, the first: {bad.reason[0]}')
     return s
 
