@@ -209,6 +209,23 @@ def _predict(model, card, cutouts, engine, device, tta, **options):
     if len(bad)>5: _note(f"... and {len(bad)-5} more, all in bad_files.csv")
     return scores, bad
 
+def _open_weights(weights, cam):
+    "The network or the committee of an ensemble, its card, and the bands it takes"
+    from lensnb.committee import is_ensemble, load_committee
+    from lensnb.core import InputError
+    from lensnb.weights import load_weights
+    if not is_ensemble(weights): model,card = load_weights(weights); return model, card, card.bands
+    committee = load_committee(weights)
+    if cam: raise InputError(f"A heat map shows where one network looks, and {committee.card.name} has {len(committee.members)}: {', '.join(committee.members)}. Leave out --cam, or ask for one of them with --weights.")
+    return committee, committee.card, committee.bands
+
+def _predict_any(model, card, cutouts, engine, device, tta, **options):
+    "The same of a network or of all networks of an ensemble"
+    from lensnb.committee import Committee, predict_committee
+    if not isinstance(model, Committee): return _predict(model, card, cutouts, engine, device, tta, **options)
+    return predict_committee(model, cutouts, score=lambda pair, cuts, **o: _predict(*pair, cuts, engine, device, tta, **o), **options)
+
+# %% ../nbs/91_cli.ipynb #8a9f6111
 def _write_cams(model, card, cutouts, scores, folder, top):
     "Class activation maps of the objects with the highest logits"
     import numpy as np
@@ -231,10 +248,10 @@ def _write_metrics(scores, threshold, folder):
     save_figure(plot_roc(known), folder/'roc.png'); save_figure(plot_confusion(known, threshold), folder/'confusion.png')
     return m
 
-# %% ../nbs/91_cli.ipynb #8a9f6111
+# %% ../nbs/91_cli.ipynb #c1863d18
 @command
 def lensnb_test(
-    weights:Annotated[str, dict(required=True, opt=True)], # Folder of a run, or the name of released weights
+    weights:Annotated[str, dict(required=True, opt=True)], # Folder of a run, the name of released weights, or ensemble:NAME
     data:Annotated[str, dict(required=True, opt=True)],    # Folder of images, store, .npz or one image
     out:Annotated[str, dict(required=True, opt=True)],     # Folder for the results
     bands:str=None,          # Bands of the data, as g,r,i; names the planes of files that do not
@@ -255,12 +272,12 @@ def lensnb_test(
     check_output_folder(out)
     from lensnb.cutouts import open_cutouts
     from lensnb.report import Sky, report_test, save_pictures
-    from lensnb.weights import load_weights, probability_at
-    model,card = load_weights(weights)
+    from lensnb.weights import probability_at
+    model,card,names = _open_weights(weights, cam)
     threshold = probability_at(card, prior)
-    cuts = open_cutouts(data, bands.split(',') if bands else card.bands, pixels, pixel_scale, catalog)
+    cuts = open_cutouts(data, bands.split(',') if bands else names, pixels, pixel_scale, catalog)
     _note(cuts.said)
-    scores,bad = _predict(model, card, cuts, engine, device, tta, batch_size=batch_size, resample=resample, prior=prior)
+    scores,bad = _predict_any(model, card, cuts, engine, device, tta, batch_size=batch_size, resample=resample, prior=prior)
     with atomic_folder(out) as tmp:
         scores.write(tmp/'predictions.csv')
         if len(bad): write_table(bad, tmp/'bad_files.csv')
@@ -270,14 +287,14 @@ def lensnb_test(
         report_test(tmp, title=f'Test {Path(out).name}', sky=Sky() if prior is None else Sky(prior))
     print(_test_line(scores, bad, threshold, m, out))
 
-# %% ../nbs/91_cli.ipynb #c1863d18
+# %% ../nbs/91_cli.ipynb #83a05b11
 def _test_line(scores, bad, threshold, m, out):
     s = f"{len(scores)} objects scored, {int(scores.pred.sum())} at or above the threshold {threshold:.3g}"
     if len(bad): s += f"; {len(bad)} could not be read (bad_files.csv)"
     if m: s += f"; {_auc(m)}"
     return f"{s}. {Path(out)/'predictions.csv'}"
 
-# %% ../nbs/91_cli.ipynb #ae619ba9
+# %% ../nbs/91_cli.ipynb #ef48c9d0
 def _page_path(out, name):
     "Where a page goes: a new folder, or a file here"
     from lensnb.core import check_output_folder
@@ -299,7 +316,7 @@ def _tell(table):
     for o in dict.fromkeys((table.said, *table.notes, few_lenses(table.scores))):
         if o: _note(o)
 
-# %% ../nbs/91_cli.ipynb #ef48c9d0
+# %% ../nbs/91_cli.ipynb #2e8f095b
 @command
 def lensnb_report(
     *scores:str,        # Runs, tests or score tables (CSV, parquet); several are compared; several seeds of one finder: a,b,c
@@ -333,13 +350,13 @@ def lensnb_report(
     path = report_scores(tables[0], _page_path(out, tables[0].name), sky, read_json(calibration, 'the calibration') if calibration else None, images)
     print(f"{_auc(dict(auc=auc_interval(tables[0].scores)))}. Report: {path}")
 
-# %% ../nbs/91_cli.ipynb #4eaf9459
+# %% ../nbs/91_cli.ipynb #809e6f70
 @command
 def lensnb_calibrate(
     scores:str,         # Run, test or score table (CSV, parquet) with labels; objects that the network did not learn from
     method:str='platt', # platt, beta, temperature or isotonic
     out:str=None,       # JSON file to write
-    card:str=None,      # Weights (folder or name) whose card gets the calibration
+    card:str=None,      # Weights (folder, name or ensemble:NAME) whose card gets the calibration
     mix:str='natural',  # Non-lenses: 'natural' as they come, or the share of each kind as ring=0.01,spiral=0.99
     score:str=None,     # Column of scores, if not found by its name
     label:str=None,     # Column of the truth
@@ -366,5 +383,8 @@ def _into_card(name, calibration):
     from dataclasses import asdict
     from lensnb.core import write_json
     from lensnb.weights import find_weights, read_card, recalibrate
+    from lensnb.committee import find_ensemble, is_ensemble
+    from lensnb.ensemble import read_ensemble, save_ensemble
+    if is_ensemble(name): folder = find_ensemble(name); save_ensemble(folder, recalibrate(read_ensemble(folder), calibration)); return
     folder = find_weights(name)
     write_json(folder/'card.json', asdict(recalibrate(read_card(folder), calibration)))

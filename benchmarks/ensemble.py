@@ -1,0 +1,126 @@
+"""Is an ensemble better than its best member? Chosen and fitted on one half of `survey-val`, judged on the other, both ways round
+
+    python benchmarks/ensemble.py                        # some minutes, from the logits in benchmarks/results/survey-val
+    python benchmarks/ensemble.py --release lsst-three   # weights/lsst-three: members chosen and fitted on all of survey-val; needs runs/
+
+The halves never divide a group. On the first, members are admitted one by one (`ensemble.admit`, at a false-positive rate of 1e-3) and every
+way to combine them is fitted; on the second each is compared with the member that was best on the first, on the same objects. Where nobody is
+admitted, the best two are combined all the same, so that the table shows why. Rows `both` pool the two ways (each object scored by what the
+other half chose, as calibrated log-odds): twice the lenses, narrower intervals. The admission on all of `survey-val`, which decides what a release holds, is in the table too. Beside them: all members, and the seeds of one network.
+Tables: ensemble.csv, ensemble_admission.csv, ensemble_correlation.csv and ensemble_abstention.csv in benchmarks/results. `survey-test` is not opened.
+"""
+import argparse
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from networks import RESULTS, ROOT, kept, store
+from release import release
+
+from lensnb.calibrate import calibrated_logit, ece, fit_calibration
+from lensnb.committee import member_sha256
+from lensnb.compare import judge
+from lensnb.core import Scores, write_table
+from lensnb.ensemble import HOW, abstention, admit, apply_ensemble, correlation, fit_ensemble, save_ensemble
+from lensnb.intervals import group_codes
+from lensnb.metrics import tpr_at_fpr, tpr_before
+
+FPR = 1e-3
+
+
+def names(): return sorted(p.stem for p in (RESULTS/'survey-val').glob('*.npz'))
+
+
+def halves(scores, seed=0):
+    "Rows of two halves; objects of a group are in the same"
+    group = group_codes(scores)
+    side = np.random.default_rng(seed).permutation(group.max()+1)[group] % 2
+    return [np.flatnonzero(side == k) for k in (0, 1)]
+
+
+def part(members, rows): return {k: Scores.from_frame(o.to_frame().iloc[rows]) for k, o in members.items()}
+
+
+def figures(scores, against):
+    "Completeness at FPR 1e-3 and TPR10 with intervals, and the paired gains over another finder"
+    observed, drawn = judge(dict(a=scores, b=against))
+    out = {}
+    for key, name, own in ((f'tpr_at_fpr {FPR:g}', 'tpr_1e-3', tpr_at_fpr(scores, FPR)), ('tpr10', 'tpr10', tpr_before(scores, 10))):
+        lo, hi = np.quantile(np.subtract(*drawn[key]), [.025, .975])
+        out |= {name: own['value'], f'{name}_lo': own['lo'], f'{name}_hi': own['hi'], f'{name}_gain': np.subtract(*observed[key]), f'{name}_gain_lo': lo, f'{name}_gain_hi': hi}
+    return out
+
+
+def log_odds(scores, calibration): return replace(scores, logit=calibrated_logit(calibration, scores.logit))
+
+
+def row(way, which, how, members, scores, alone):
+    error = ece(scores)
+    out = dict(way=way, which=which, how=how, members=' '.join(members), **figures(scores, alone), ece=error['value'], ece_lo=error['lo'], ece_hi=error['hi'],
+               fpr_at_threshold=scores.pred[scores.label == 0].mean())
+    print(f"{way}, {which}, {how}: {out['tpr_1e-3']:.3f}, gain {out['tpr_1e-3_gain']:+.3f} [{out['tpr_1e-3_gain_lo']:+.3f}, {out['tpr_1e-3_gain_hi']:+.3f}]", flush=True)
+    return out
+
+
+def pooled(one, two):
+    "Rows of both ways together"
+    def both(key): return Scores.from_frame(pd.concat([o[key].to_frame() for o in (one, two)], ignore_index=True))
+    alone = both(('best member', ''))
+    return [row('both', *key, [], both(key), alone) for key in one if key[1]]
+
+
+def one_way(members, fit_rows, judge_rows, way):
+    "Chosen on some rows, judged on others"
+    fitted, judged, rows = part(members, fit_rows), part(members, judge_rows), []
+    chosen, steps = admit(fitted, fpr=FPR)
+    best = chosen[0]
+    two = tuple(steps.member[:2])
+    sets = {'by admission': chosen if len(chosen) > 1 else two, **{f'seeds of {net}': tuple(o for o in members if o.startswith(f'{net}-seed')) for net in ('lens_cnn', 'regnety_002')}, 'all': tuple(members)}
+    alone = log_odds(judged[best], fit_calibration(fitted[best]))
+    out, curves = {('best member', ''): alone}, []
+    rows.append(dict(way=way, which='best member', members=best, **figures(alone, alone)))
+    for which, pick in sets.items():
+        for how in HOW:
+            card = fit_ensemble({k: fitted[k] for k in pick}, how, fpr=FPR)
+            scores = out[which, how] = log_odds(apply_ensemble(card, judged), card.calibration)
+            rows.append(row(way, which, how, pick, scores, alone))
+            if how == 'logit_mean':
+                order = {'disagreement': scores.extra['disagreement'], 'score': -scores.logit}
+                curves += [abstention(scores, u).assign(way=way, which=which, by=by) for by, u in order.items()]
+    return rows, steps.assign(way=way), pd.concat(curves), out
+
+
+def tables():
+    members = {k: kept(k) for k in names()}
+    a, b = halves(next(iter(members.values())))
+    done = [one_way(members, *o) for o in ((a, b, 'first half chooses'), (b, a, 'second half chooses'))]
+    whole = admit(members, fpr=FPR)[1].assign(way='all of survey-val')   # what a release would hold
+    both = [correlation(members, o).round(4).assign(among=['non-lenses', 'lenses'][o]).rename_axis('member').reset_index() for o in (0, 1)]
+    rows = sum((o[0] for o in done), [])+pooled(*(o[3] for o in done))
+    for name, table in (('ensemble', pd.DataFrame(rows)), ('ensemble_admission', pd.concat([*(o[1] for o in done), whole])),
+                        ('ensemble_abstention', pd.concat([o[2] for o in done])), ('ensemble_correlation', pd.concat(both))):
+        write_table(table.round(4), RESULTS/f'{name}.csv')
+        print(table.round(4).to_string(index=False))
+
+
+def release_ensemble(name):
+    "Chosen and fitted on all of survey-val; every member is released as well"
+    members = {k: kept(k) for k in names() if (ROOT/'runs'/k/'card.json').is_file()}
+    chosen, steps = admit(members, fpr=FPR)
+    print(steps.to_string(index=False))
+    if len(chosen) < 2: raise SystemExit('Nobody was admitted beside the best member, so there is no ensemble to release.')
+    released = {f"lsst-{k.replace('_', '-')}": k for k in chosen}
+    for new, run in released.items():
+        if not (ROOT/'weights'/new).is_dir(): release(ROOT/'runs'/run, new, store('calib'), members[run], ROOT/'stores')
+    card = fit_ensemble({new: members[run] for new, run in released.items()}, fpr=FPR, name=name, sha256=member_sha256([ROOT/'weights'/o for o in released]))
+    print(save_ensemble(ROOT/'weights'/name, card))
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('--release', metavar='NAME')
+    a = p.parse_args()
+    release_ensemble(a.release) if a.release else tables()
+
+
+if __name__ == '__main__': main()
