@@ -1,0 +1,114 @@
+"""What do 210 real images with grades add to a network trained on simulations? A new last layer, cross-validated by object
+
+    LENSNB_REAL_DATA=FOLDER python benchmarks/fine_tune.py small-composite
+    LENSNB_REAL_DATA=FOLDER python benchmarks/fine_tune.py composite_cnn --release composite
+
+The layers that look stay as they were trained; the last layer is fitted anew to the expert grade of all candidates, from what the network
+says of the eight orientations. It is a ridge regression: no network is trained on so few pictures. Objects (zooid) are in one fold only,
+and the strength of the ridge is chosen inside the other folds. Pooled out-of-fold scores, a mean of ten divisions, are judged as in
+benchmarks/real.py and added to benchmarks/results/real.csv: development figures. --release fits on all candidates and writes the weights.
+"""
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from real import candidates, figures, write
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
+
+from lensnb.pixels import Normalisation, centre_crop
+from lensnb.weights import load_weights, save_weights
+
+ROOT = Path(__file__).parent.parent
+ALPHAS = np.logspace(0, 4, 9)
+FOLDS, DIVISIONS = 8, 10
+
+
+@torch.no_grad()
+def embeddings(model, card, images):
+    "What the network makes of each image before its last layer, mean over the eight orientations, (n, feature)"
+    norm, out = Normalisation.from_dict(card.normalisation), 0
+    x = norm.standardise(centre_crop(images, card.size_pix)).astype(np.float32)
+    for k in range(4):
+        for flip in (False, True):
+            view = np.rot90(x[..., ::-1] if flip else x, k, (2, 3))
+            out = out+torch.cat([model.embed(norm.stretch(torch.from_numpy(np.ascontiguousarray(view[i:i+64])))) for i in range(0, len(x), 64)]).double().numpy()/8
+    return out
+
+
+def parts(group, seed, n):
+    "Fold of each row; an object is in one"
+    names = np.unique(group, return_inverse=True)[1]
+    return (np.random.default_rng(seed).permutation(names.max()+1) % n)[names]
+
+
+def fitted(x, y, alpha):
+    scale = StandardScaler().fit(x)
+    return scale, Ridge(alpha).fit(scale.transform(x), y)
+
+
+def predicted(fit, x): return fit[1].predict(fit[0].transform(x))
+
+
+def best_alpha(x, y, group, seed):
+    "The ridge whose out-of-fold predictions follow the grades best"
+    fold, error = parts(group, seed, 5), np.zeros(len(ALPHAS))
+    for k in range(5):
+        for i, a in enumerate(ALPHAS): error[i] += ((predicted(fitted(x[fold != k], y[fold != k], a), x[fold == k])-y[fold == k])**2).sum()
+    return ALPHAS[error.argmin()]
+
+
+def out_of_fold(x, y, group):
+    "Pooled scores that no image had a hand in, and the ridges chosen"
+    total, chosen = np.zeros(len(y)), []
+    for seed in range(DIVISIONS):
+        fold = parts(group, seed, FOLDS)
+        for k in range(FOLDS):
+            rest = fold != k
+            chosen.append(best_alpha(x[rest], y[rest], group[rest], 1000+seed))
+            total[~rest] += predicted(fitted(x[rest], y[rest], chosen[-1]), x[~rest])
+    return total/DIVISIONS, chosen
+
+
+def with_head(model, fit, y):
+    "The network with the fitted line as its last layer; its logit is 0 halfway between the grades 0.3 and 2"
+    scale, ridge = fit
+    w = ridge.coef_/scale.scale_
+    middle, unit = 1.15, max(np.std(y), 1e-6)/2
+    head = model.head
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor(w/unit, dtype=torch.float32)[None])
+        head.bias.copy_(torch.tensor([(ridge.intercept_-(w*scale.mean_).sum()-middle)/unit], dtype=torch.float32))
+    return model
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('weights', nargs='+', help='names or folders of weights for composites')
+    p.add_argument('--release', default=None, help='write weights/NAME of the first, fitted on all candidates')
+    a = p.parse_args()
+    if not os.environ.get('LENSNB_REAL_DATA'): raise SystemExit('The real images are not here: set LENSNB_REAL_DATA to the folder of real data.')
+    c, t = candidates(Path(os.environ['LENSNB_REAL_DATA']))
+    images = np.stack([c.read(i) for i in range(len(t))]).astype(np.float32)
+    y, group = t['expert_grade'].to_numpy(float), t['zooid'].to_numpy()
+    everything = []
+    for w in a.weights:
+        model, card = load_weights(w)
+        everything.append(embeddings(model.eval(), card, images))
+        score, chosen = out_of_fold(everything[-1], y, group)
+        write('last layer fitted, out of fold', Path(w).name, figures(t, score), True)
+        print(f'ridge {np.median(chosen):g} [{min(chosen):g}, {max(chosen):g}]', flush=True)
+    if len(everything) > 1: write('last layer fitted, out of fold', '+'.join(Path(w).name for w in a.weights), figures(t, out_of_fold(np.concatenate(everything, 1), y, group)[0]), True)
+    if not a.release: return
+    model, card = load_weights(a.weights[0])
+    fit = fitted(everything[0], y, best_alpha(everything[0], y, group, 1000))
+    model = with_head(model.eval(), fit, y)
+    data = {**card.data, 'fine_tuned': f'last layer on the expert grades of {len(t)} real CFHTLS candidates (Space Warps; More et al. 2016), benchmarks/fine_tune.py'}
+    save_weights(ROOT/'weights'/a.release, model, replace(card, name=a.release, data=data, threshold=.5, threshold_from='halfway between the grades .3 and 2', calibration=dict(method='none', parameters={}, mix=None)))
+    print(f'weights/{a.release} written: score with --tta, as it was fitted')
+
+
+if __name__ == '__main__': main()
