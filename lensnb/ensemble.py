@@ -336,7 +336,7 @@ def gain(
     lo,hi = np.quantile(np.subtract(*drawn[name]), [(1-level)/2,(1+level)/2])
     return float(np.subtract(*observed[name])), float(lo), float(hi)
 
-# %% ../nbs/71_ensemble.ipynb #467aff51
+# %% ../nbs/71_ensemble.ipynb #4940c92c
 def abstention(
     scores:Scores,           # Scores with labels
     uncertainty:np.ndarray,  # Of each row, (n,); the lowest are kept
