@@ -447,5 +447,6 @@ def _rehearsed(r):
 
 def _found_line(s, path):
     expected = f", {100*s['expected_purity']:.3g} % of them expected to be lenses" if s['expected_purity'] is not None else ''
-    first = f" The first stage loses {100*s['first']['completeness_lost']:.2g} % of the completeness." if s.get('first') and s['first']['completeness_lost'] is not None else ''
+    lost = (s.get('first') or {}).get('completeness_lost') or dict(value=None)
+    first = f" The first stage loses {100*lost['value']:.2g} % of the completeness ({100*lost['lo']:.2g} to {100*lost['hi']:.2g})." if lost['value'] is not None else ''
     return f"{s['n_scored']:,} objects scored, {s['n_lost']:,} lost; {s['n_candidates']:,} candidates{expected}, {s['n_known']} known.{first} {path}"

@@ -41,6 +41,8 @@ def _stamp(path):
     s = Path(path).stat()
     return [str(Path(path).absolute()), s.st_size, s.st_mtime_ns] if Path(path).is_file() else str(Path(path).absolute())
 
+def _where(stamp): return stamp[0] if isinstance(stamp, list) else stamp
+
 def _weights(names):
     "Folder and checksum of each member"
     from lensnb.weights import find_weights, read_card
@@ -98,10 +100,10 @@ def check_job(
     return True
 
 # %% ../nbs/88_survey.ipynb #21d35c14
-def _plan_mosaic(s):
+def _plan_mosaic(s, bands):
     "Objects of mosaics with their places, the lost ones, and the tiles"
-    mosaic = open_mosaic({b:[o[0] if isinstance(o, list) else o for o in w] for b,w in s['bands'].items()})
-    objects = read_positions(s['catalog'][0] if isinstance(s['catalog'], list) else s['catalog'], s['ra_unit']) if s['catalog'] else find_objects(mosaic, s['least_snr'], faintest_mag=s['faintest_mag'])
+    mosaic = open_mosaic({b:[_where(o) for o in w] for b,w in s['bands'].items() if b.lower() in bands} or {b:[_where(o) for o in w] for b,w in s['bands'].items()})
+    objects = read_positions(_where(s['catalog']), s['ra_unit']) if s['catalog'] else find_objects(mosaic, s['least_snr'], faintest_mag=s['faintest_mag'])
     placed = place(mosaic, objects); check_placed(mosaic, objects, placed)
     ok = (placed['reason']=='').to_numpy()
     lost = objects.loc[~ok, ['id','ra_deg','dec_deg']].assign(reason=placed.loc[~ok, 'reason'])
@@ -109,7 +111,7 @@ def _plan_mosaic(s):
 
 def _plan_cutouts(s, bands):
     "Objects of a folder, file or store"
-    path = s['inputs'][0]; cuts = open_cutouts(path[0] if isinstance(path, list) else path, bands, catalog=s['catalog'] and s['catalog'][0])
+    cuts = open_cutouts(_where(s['inputs'][0]), bands, catalog=s['catalog'] and _where(s['catalog']))
     keep = [c for c in ('id','path','ra_deg','dec_deg','label','kind','group',*KNOWN_COLUMNS) if c in cuts.catalog]
     return cuts.catalog[keep].assign(row=np.arange(len(cuts))), pd.DataFrame(columns=['id','ra_deg','dec_deg','reason']), cuts, cuts.survey
 
@@ -134,7 +136,8 @@ def plan_job(
     prior = settings['prior'] if settings['prior'] is not None else 1e-3 if all(c.calibration.get('prevalence') for c in cards) else None
     if prior is not None:
         for c in cards: probability(c, 0., prior)
-    objects,lost,source,survey = _plan_mosaic(settings) if settings['bands'] else _plan_cutouts(settings, cards[0].bands)
+    bands = list(dict.fromkeys(b for c in cards for b in c.bands))
+    objects,lost,source,survey = _plan_mosaic(settings, [b.lower() for b in bands]) if settings['bands'] else _plan_cutouts(settings, bands)
     if not len(objects): raise InputError(f"None of {len(lost):,} objects can be scored; the first {lost['reason'].iloc[0]}.")
     side = _largest(cards, survey, settings['resample'])
     if 'ra_deg' in objects and settings['bands']: objects = objects.iloc[sky_order(objects['ra_deg'].to_numpy(float), objects['dec_deg'].to_numpy(float))]
@@ -166,7 +169,7 @@ def _source(folder):
         t = pd.read_parquet(folder/'plan'/'tiles.parquet')
         source = Mosaic.from_table(t.drop(columns='order'), t['order'].iloc[0].split(','))
     else:
-        path = s['inputs'][0]; source = open_cutouts(path[0] if isinstance(path, list) else path, survey.bands, catalog=s['catalog'] and s['catalog'][0])
+        source = open_cutouts(_where(s['inputs'][0]), survey.bands, catalog=s['catalog'] and _where(s['catalog']), places=False)
     return SimpleNamespace(**{**job, 'survey':survey}, source=source, n_first=len(s['first']))
 
 @lru_cache(maxsize=1)
@@ -275,7 +278,7 @@ def _score(job, objects):
             if j<first:
                 passed = sigmoid(calibrated_logit(m.card.calibration, z[rows[go],j]))>=job.settings['first_cut']
                 stage[rows[go[~passed]]] = 1; go = go[passed | audit[rows[go]]]
-    none = ~np.isfinite(z).any(1) & (why=='')
+    none = np.where(stage==2, ~np.isfinite(z).all(1), ~np.isfinite(z).any(1)) & (why=='')
     why[none] = 'the network gives no number for it'
     return z, stage, why, masked
 
@@ -293,11 +296,12 @@ def _flags(job, objects, masked):
 
 def _rows(job, objects, z, stage, masked):
     "The score table of a shard"
-    full = np.isfinite(z[:,job.n_first:]).all(1); members = job.members[job.n_first:]
-    z_all = np.where(full[:,None], z[:,job.n_first:], z[:,:1] if job.n_first else np.nan)
-    logit,p,pred,off = combine([m.card for m in members], z_all, job.prior)
+    full,cards = np.isfinite(z[:,job.n_first:]).all(1),[m.card for m in job.members]
+    logit,p,pred,off = (np.full(len(z), v) for v in (np.nan, np.nan, 0, np.nan))
+    for rows,mine,part in ((full, cards[job.n_first:], z[:,job.n_first:]), (~full, cards[:job.n_first], z[:,:job.n_first])):
+        if rows.any(): logit[rows],p[rows],pred[rows],off[rows] = combine(mine, part[rows], job.prior)
     keep = [c for c in ('id','path','label','ra_deg','dec_deg','kind','group',*KNOWN_COLUMNS,'n_tile') if c in objects]
-    out = objects[keep].reset_index(drop=True).assign(logit=logit, p_lens=p, pred=np.where(full, pred, 0), disagreement=np.where(full, off, np.nan), stage=stage, scored_by_all=full, flags=_flags(job, objects, masked))
+    out = objects[keep].reset_index(drop=True).assign(logit=logit, p_lens=p, pred=np.where(full, pred, 0), disagreement=off, stage=stage, scored_by_all=full, flags=_flags(job, objects, masked))
     if 'path' not in out: out['path'] = [job.source.tiles[k].path for k in objects[f'tile_{job.source.bands[0]}']]
     for k,m in enumerate(job.members): out[f"logit_{m.name}"] = z[:,k]
     return out
@@ -418,7 +422,7 @@ def rehearse(
     try:
         if settings['bands']: job = plan_job(tmp, settings)
         else:
-            objects = read_positions(settings['catalog'][0], settings['ra_unit']); lost = objects['ra_deg'].isna()
+            objects = read_positions(_where(settings['catalog']), settings['ra_unit']); lost = objects['ra_deg'].isna()
             gone = objects.loc[lost, ['id','ra_deg','dec_deg']].assign(reason='has no position'); objects = objects[~lost]
             objects = objects.iloc[sky_order(objects['ra_deg'].to_numpy(), objects['dec_deg'].to_numpy())]
             job = dict(settings=settings, prior=1e-3, n_objects=len(objects), n_lost_before=len(gone), n_shards=-(-len(objects)//settings['shard']), n_several=0, said='a rehearsal', side=64)

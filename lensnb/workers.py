@@ -30,7 +30,9 @@ def locked(
             f.seek(0)
             raise InputError(f"{folder} is being worked on by {f.read().strip() or 'another process'}. Wait until it has finished, or choose another folder.") from None
         f.truncate(0); f.write(f'process {os.getpid()} on {platform.node()}'); f.flush()
-        yield folder
+        try: yield folder
+        finally:
+            if [o.name for o in folder.iterdir()]==['.lock']: (folder/'.lock').unlink(); folder.rmdir() # nothing was done in it
 
 # %% ../nbs/83_workers.ipynb #99e5ea45
 def ahead(
