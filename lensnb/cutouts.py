@@ -74,6 +74,7 @@ def _load_planes(path):
     if not hdus: raise InputError("the FITS file holds no image")
     return planes, names, hdus[0].header
 
+# %% ../nbs/10_cutouts.ipynb #679cff26
 def read_fits(
     path, # FITS file: one image, a cube, or several image extensions
 ):        # (band, height, width), names of the bands or None, header of the first image
@@ -93,7 +94,7 @@ def _cube_names(head, n):
     v = re.split(r'[,\s]+', str(head.get('BANDS','')).strip())
     return v if len(v)==n and v[0] else [v] if n==1 and v[0] else None
 
-# %% ../nbs/10_cutouts.ipynb #a43aade2
+# %% ../nbs/10_cutouts.ipynb #f7f292f4
 def read_wcs(
     head,  # FITS header
     shape, # (height, width)
@@ -112,7 +113,7 @@ def read_wcs(
             return scale, tuple(float(v) for v in w.pixel_to_world_values((shape[1]-1)/2, (shape[0]-1)/2)) if real else None
         except Exception: return None,None
 
-# %% ../nbs/10_cutouts.ipynb #ea8a4900
+# %% ../nbs/10_cutouts.ipynb #1e02a817
 def read_npy(
     path, # .npy file holding (height, width) or (band, height, width)
 ):        # (band, height, width), None, None
@@ -140,7 +141,7 @@ def read_picture(
 
 READERS = {**{s:read_fits for s in FITS}, **{s:read_npy for s in ARRAY}, **{s:read_picture for s in PICTURE}}
 
-# %% ../nbs/10_cutouts.ipynb #92262593
+# %% ../nbs/10_cutouts.ipynb #fa20f178
 BANDS = ('u','g','r','i','z','y','VIS','F814W','J','H','K','Ks') # by increasing wavelength
 _order = {b.lower():k for k,b in enumerate(BANDS)}
 _BOLOGNA = re.compile(r'^image(?P<survey>[A-Za-z]+)_(?P<band>[A-Za-z0-9]+)-(?P<id>.+)$')
@@ -163,7 +164,7 @@ def class_label(
     if re.search(r'non|not|no[_-]?lens|negative', n): return 0
     return 1 if re.search(r'lens|positive', n) else None
 
-# %% ../nbs/10_cutouts.ipynb #97c1fafa
+# %% ../nbs/10_cutouts.ipynb #1fa29abb
 _ID,_FILE,_LABEL = ('id','object_id','objid','name'), ('file','path','filename','file_name','image'), ('label','is_lens')
 
 def _column(df, names): return next((c for c in df.columns if str(c).lower() in names), None)
@@ -194,7 +195,7 @@ def _beside(folder, names):
             if where==folder or have & names: return p,df
     return None,None
 
-# %% ../nbs/10_cutouts.ipynb #1fa29abb
+# %% ../nbs/10_cutouts.ipynb #fc594d18
 def _join(objects, df, source, exact=True):
     "Put the catalogue's columns beside the files; every row needs its file"
     df = check_catalog(df.assign(path=''), source).drop(columns='path')
@@ -211,7 +212,7 @@ def _join(objects, df, source, exact=True):
         if f'{c}_folder' in out: out[c] = out[c].fillna(out.pop(f'{c}_folder'))
     return out.drop(columns='_key'), len(rest)
 
-# %% ../nbs/10_cutouts.ipynb #aa75ab16
+# %% ../nbs/10_cutouts.ipynb #8d60bddc
 @dataclass
 class Cutouts:
     "Cutouts of one folder or file, read one at a time"
@@ -251,7 +252,7 @@ class Cutouts:
         cat = self.catalog.iloc[good].reset_index(drop=True).assign(n_masked=[self.n_masked[i] for i in good])
         return cat, np.stack(images) if images else np.zeros(shape, np.float32), pd.DataFrame(bad, columns=['id','path','reason'])
 
-# %% ../nbs/10_cutouts.ipynb #8d9c5063
+# %% ../nbs/10_cutouts.ipynb #612377a6
 def _list_objects(path):
     "All image files under a folder, grouped into objects: index key, columns files (band -> file), kind, label"
     files = [p for p in sorted(path.rglob('*')) if p.is_file() and _suffix(p) in READERS and not any(q.startswith('.') for q in p.relative_to(path).parts)]
@@ -272,7 +273,7 @@ def _list_objects(path):
     elif None not in labels: df['label'] = np.array(labels, dtype=float)
     return df, reader, per_band, len(count)>1, parts[0][2] if per_band else None
 
-# %% ../nbs/10_cutouts.ipynb #612377a6
+# %% ../nbs/10_cutouts.ipynb #e2b7e8a9
 def _pick(have, bands):
     "Names of the bands of the data, positions of the wanted ones, and a remark"
     if bands is None: return have, list(range(len(have))), ''
@@ -291,7 +292,7 @@ def _name_bands(n, known, bands, picture):
     how = 'as told' if named else 'since colours are i, r, g as a rule' if picture and n==3 else 'since the files name none'
     return names, f" (called {' '.join(names)}, {how})"
 
-# %% ../nbs/10_cutouts.ipynb #e2b7e8a9
+# %% ../nbs/10_cutouts.ipynb #c6600028
 def _kind_of_pixels(x, reader, dtype_kind):
     "flux, composite8 or minmax, from the numbers of the first cutout"
     if reader is read_picture or dtype_kind=='u': return 'composite8'
@@ -316,7 +317,7 @@ def open_cutouts(
     if pixels and pixels!=c.survey.pixels: c.said += f" Pixels were said to be {pixels}, not {c.survey.pixels}."
     return replace(c, survey=replace(c.survey, pixels=pixels or c.survey.pixels, pixel_scale_arcsec=pixel_scale_arcsec or c.survey.pixel_scale_arcsec))
 
-# %% ../nbs/10_cutouts.ipynb #318635e9
+# %% ../nbs/10_cutouts.ipynb #c2d787aa
 def _first_good(df, reader, per_band):
     "Bands, names, header and dtype of the first readable object"
     why = ''
@@ -342,7 +343,7 @@ def _places(files, shape):
         except Exception: out.append(None)
     return {c:[o[k] if o else np.nan for o in out] for k,c in enumerate(('ra_deg','dec_deg'))}
 
-# %% ../nbs/10_cutouts.ipynb #c2d787aa
+# %% ../nbs/10_cutouts.ipynb #7ab3a40d
 def _open_files(path, bands, catalog, places=True):
     root = path if path.is_dir() else path.parent
     if path.is_file() and _suffix(path) not in READERS: raise InputError(f"{path.name} is none of the formats lensnb reads: {', '.join(READERS)}, .npz, or a folder of them.")
@@ -376,7 +377,7 @@ def _open_files(path, bands, catalog, places=True):
     size = x.shape[-1] if x.shape[-1]==x.shape[-2] else None
     return Cutouts(df, Survey(name or path.stem, names, kind, scale, size), said, fmt, get, MASKED if name else None)
 
-# %% ../nbs/10_cutouts.ipynb #1f6984cb
+# %% ../nbs/10_cutouts.ipynb #9453d608
 def _open_npz(path, bands, catalog):
     if path.is_dir():
         if len(found := sorted(path.glob('*.npz')))>1: raise InputError(f"{path} holds {len(found)} .npz files; name the one to read.")
@@ -405,7 +406,7 @@ def _open_store(path, bands):
     said = f"{len(s)} objects in a store, bands {' '.join(s.survey.bands)}{taken}, {s.survey.size_pix} pixels, {s.survey.pixel_scale_arcsec or '?'}″/pixel, pixels {s.survey.pixels}."
     return Cutouts(s.catalog, pick_bands(s.survey, names), said, 'store', lambda k: s.batch(k)[idx], store=s)
 
-# %% ../nbs/10_cutouts.ipynb #f4e7b613
+# %% ../nbs/10_cutouts.ipynb #c6c166f9
 def _header(survey, i, cat):
     from astropy.io import fits
     h = fits.Header(); s = survey.pixel_scale_arcsec
