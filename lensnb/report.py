@@ -419,7 +419,7 @@ def candidate_grid(
     n:int=60,           # Candidates shown
 )->str:                 # HTML
     "Candidates as pictures with links"
-    cells = []
+    cells,cam = [],(Path(folder)/'cam').is_dir()
     for o in table.head(n).to_dict('records'):
         files = [f for where in ('cam','pictures') if (f := Path(folder)/where/f"{o['rank']:05d}.png").is_file()]
         words = [f"<b>{o['rank']}</b> {escape(str(o['id']))}", f"p = {o['p_lens']:.3g}"]
@@ -428,7 +428,7 @@ def candidate_grid(
         if isinstance(name := o.get('known'), str) and name: words.append(f'<b>known: {escape(name)}</b>')
         style = ' style="border-top:4px solid #56B4E9"' if isinstance(name, str) and name else ''
         cells.append(f"<figure{style}>{picture(files[0], str(o['id'])) if files else ''}<figcaption>{' · '.join(words)}</figcaption></figure>")
-    return f'<section><h2>Candidates</h2><p>The best {len(cells):,} of {len(table):,}, best first; all are in candidates.csv and candidates.vot. A blue bar marks a known lens.</p><div class="grid" style="--n:4">{"".join(cells)}</div></section>\n'
+    return f'<section><h2>Candidates</h2><p>The best {len(cells):,} of {len(table):,}, best first; all are in candidates.csv and candidates.vot. A blue bar marks a known lens.{" The probability over a picture is at the prevalence of the calibration, the one below it at that of the survey." if cam else ""}</p><div class="grid" style="--n:{3 if cam else 5}">{"".join(cells)}</div></section>\n'
 
 # %% ../nbs/90_report.ipynb #3e921296
 def survey_blocks(
