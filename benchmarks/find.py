@@ -34,7 +34,7 @@ from lensnb.simulate import simulate_field
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT/'benchmarks'/'results'/'find.csv'
-FIND = [sys.executable, '-c', 'import sys; from lensnb.cli import lensnb_find; sys.argv[0] = "lensnb-find"; lensnb_find()']
+FIND = [str(Path(sys.executable).parent/'lensnb-find')]
 CORES = len(os.sched_getaffinity(0))
 BANDS = 'gri'
 
