@@ -46,8 +46,21 @@ FITS,ARRAY,PICTURE = ('.fits','.fit','.fts','.fits.gz','.fits.fz'), ('.npy',), (
 def _suffix(p): return next((s for s in FITS+ARRAY+PICTURE+('.npz',) if p.name.lower().endswith(s)), '')
 def _stem(p): return p.name[:len(p.name)-len(_suffix(p))]
 
+def _plain_image(path):
+    "Pixels and header of a file that holds one picture of real numbers and nothing else, an eighth of astropy's time; None for any other"
+    try:
+        raw = Path(path).read_bytes(); end = raw.find(b'END'+b' '*77)
+        card = {raw[k:k+8].rstrip():raw[k+10:k+80].split(b'/')[0].strip() for k in range(0, max(end, 0), 80)}
+        bits,shape = int(card[b'BITPIX']),tuple(int(card[b'NAXIS%d' % k]) for k in range(int(card[b'NAXIS']), 0, -1))
+        start = -(-(end+80)//2880)*2880; size = int(np.prod(shape))*abs(bits)//8
+        if card[b'SIMPLE']!=b'T' or end%80 or bits not in (-32,-64) or len(shape) not in (2,3) or {b'BSCALE',b'BZERO'} & set(card) or not size<=len(raw)-start<=size+2880: return None
+        from astropy.io import fits
+        return np.frombuffer(raw, f'>f{-bits//8}', int(np.prod(shape)), start).reshape(shape).astype(np.float32), fits.Header.fromstring(raw[:end+80].decode('ascii'))
+    except (KeyError, ValueError, OSError): return None
+
 def _load_planes(path):
     "Arrays, names and first header of the images in a FITS file"
+    if (one := _plain_image(path)) is not None: return [one[0]], [str(one[1].get('FILTER') or one[1].get('BAND') or one[1].get('EXTNAME') or 'PRIMARY')], one[1]
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyWarning
     with warnings.catch_warnings():
@@ -61,6 +74,7 @@ def _load_planes(path):
     if not hdus: raise InputError("the FITS file holds no image")
     return planes, names, hdus[0].header
 
+# %% ../nbs/10_cutouts.ipynb #679cff26
 def read_fits(
     path, # FITS file: one image, a cube, or several image extensions
 ):        # (band, height, width), names of the bands or None, header of the first image
@@ -80,7 +94,7 @@ def _cube_names(head, n):
     v = re.split(r'[,\s]+', str(head.get('BANDS','')).strip())
     return v if len(v)==n and v[0] else [v] if n==1 and v[0] else None
 
-# %% ../nbs/10_cutouts.ipynb #76d0bf66
+# %% ../nbs/10_cutouts.ipynb #f7f292f4
 def read_wcs(
     head,  # FITS header
     shape, # (height, width)
@@ -99,7 +113,7 @@ def read_wcs(
             return scale, tuple(float(v) for v in w.pixel_to_world_values((shape[1]-1)/2, (shape[0]-1)/2)) if real else None
         except Exception: return None,None
 
-# %% ../nbs/10_cutouts.ipynb #a43aade2
+# %% ../nbs/10_cutouts.ipynb #1e02a817
 def read_npy(
     path, # .npy file holding (height, width) or (band, height, width)
 ):        # (band, height, width), None, None
@@ -127,7 +141,7 @@ def read_picture(
 
 READERS = {**{s:read_fits for s in FITS}, **{s:read_npy for s in ARRAY}, **{s:read_picture for s in PICTURE}}
 
-# %% ../nbs/10_cutouts.ipynb #ea8a4900
+# %% ../nbs/10_cutouts.ipynb #fa20f178
 BANDS = ('u','g','r','i','z','y','VIS','F814W','J','H','K','Ks') # by increasing wavelength
 _order = {b.lower():k for k,b in enumerate(BANDS)}
 _BOLOGNA = re.compile(r'^image(?P<survey>[A-Za-z]+)_(?P<band>[A-Za-z0-9]+)-(?P<id>.+)$')
@@ -150,7 +164,7 @@ def class_label(
     if re.search(r'non|not|no[_-]?lens|negative', n): return 0
     return 1 if re.search(r'lens|positive', n) else None
 
-# %% ../nbs/10_cutouts.ipynb #fa20f178
+# %% ../nbs/10_cutouts.ipynb #1fa29abb
 _ID,_FILE,_LABEL = ('id','object_id','objid','name'), ('file','path','filename','file_name','image'), ('label','is_lens')
 
 def _column(df, names): return next((c for c in df.columns if str(c).lower() in names), None)
@@ -181,7 +195,7 @@ def _beside(folder, names):
             if where==folder or have & names: return p,df
     return None,None
 
-# %% ../nbs/10_cutouts.ipynb #a0b0fb8d
+# %% ../nbs/10_cutouts.ipynb #fc594d18
 def _join(objects, df, source, exact=True):
     "Put the catalogue's columns beside the files; every row needs its file"
     df = check_catalog(df.assign(path=''), source).drop(columns='path')
@@ -198,7 +212,7 @@ def _join(objects, df, source, exact=True):
         if f'{c}_folder' in out: out[c] = out[c].fillna(out.pop(f'{c}_folder'))
     return out.drop(columns='_key'), len(rest)
 
-# %% ../nbs/10_cutouts.ipynb #1fa29abb
+# %% ../nbs/10_cutouts.ipynb #8d60bddc
 @dataclass
 class Cutouts:
     "Cutouts of one folder or file, read one at a time"
@@ -238,7 +252,7 @@ class Cutouts:
         cat = self.catalog.iloc[good].reset_index(drop=True).assign(n_masked=[self.n_masked[i] for i in good])
         return cat, np.stack(images) if images else np.zeros(shape, np.float32), pd.DataFrame(bad, columns=['id','path','reason'])
 
-# %% ../nbs/10_cutouts.ipynb #eea6db1a
+# %% ../nbs/10_cutouts.ipynb #612377a6
 def _list_objects(path):
     "All image files under a folder, grouped into objects: index key, columns files (band -> file), kind, label"
     files = [p for p in sorted(path.rglob('*')) if p.is_file() and _suffix(p) in READERS and not any(q.startswith('.') for q in p.relative_to(path).parts)]
@@ -259,7 +273,7 @@ def _list_objects(path):
     elif None not in labels: df['label'] = np.array(labels, dtype=float)
     return df, reader, per_band, len(count)>1, parts[0][2] if per_band else None
 
-# %% ../nbs/10_cutouts.ipynb #e937ccaf
+# %% ../nbs/10_cutouts.ipynb #e2b7e8a9
 def _pick(have, bands):
     "Names of the bands of the data, positions of the wanted ones, and a remark"
     if bands is None: return have, list(range(len(have))), ''
@@ -278,7 +292,7 @@ def _name_bands(n, known, bands, picture):
     how = 'as told' if named else 'since colours are i, r, g as a rule' if picture and n==3 else 'since the files name none'
     return names, f" (called {' '.join(names)}, {how})"
 
-# %% ../nbs/10_cutouts.ipynb #8d9c5063
+# %% ../nbs/10_cutouts.ipynb #c6600028
 def _kind_of_pixels(x, reader, dtype_kind):
     "flux, composite8 or minmax, from the numbers of the first cutout"
     if reader is read_picture or dtype_kind=='u': return 'composite8'
@@ -291,6 +305,7 @@ def open_cutouts(
     pixels:str=None,              # Kind of pixels; None: recognised
     pixel_scale_arcsec:float=None,# Where the files do not say
     catalog=None,                 # Table of objects; None: looked for beside the files
+    places:bool=True,             # Look up the sky position of every object in its file
 )->Cutouts:
     "Open a user's cutouts, whatever they are kept in"
     path = Path(path)
@@ -298,11 +313,11 @@ def open_cutouts(
     if pixels is not None and pixels not in PIXELS: raise InputError(f"Kind of pixels must be one of {', '.join(PIXELS)}; got {pixels!r}.")
     if path.is_dir() and is_store(path): c = _open_store(path, bands)
     elif _suffix(path)=='.npz' or path.is_dir() and not any(p for p in path.rglob('*') if _suffix(p) in READERS) and any(path.glob('*.npz')): c = _open_npz(path, bands, catalog)
-    else: c = _open_files(path, bands, catalog)
+    else: c = _open_files(path, bands, catalog, places)
     if pixels and pixels!=c.survey.pixels: c.said += f" Pixels were said to be {pixels}, not {c.survey.pixels}."
     return replace(c, survey=replace(c.survey, pixels=pixels or c.survey.pixels, pixel_scale_arcsec=pixel_scale_arcsec or c.survey.pixel_scale_arcsec))
 
-# %% ../nbs/10_cutouts.ipynb #e2b7e8a9
+# %% ../nbs/10_cutouts.ipynb #c2d787aa
 def _first_good(df, reader, per_band):
     "Bands, names, header and dtype of the first readable object"
     why = ''
@@ -320,12 +335,16 @@ def _places(files, shape):
     out = []
     for f in files:
         try:
-            with fits.open(next(iter(f.values())), memmap=False) as h: out.append(read_wcs(next(x.header for x in h if x.header.get('NAXIS',0)>=2), shape)[1])
+            if (one := _plain_image(first := next(iter(f.values())))) is not None: head = one[1]
+            else:
+                with fits.open(first, memmap=False) as h: head = next(x.header for x in h if x.header.get('NAXIS',0)>=2)
+            middle = all(str(head.get(f'CTYPE{k}','')).endswith('TAN') and head.get(f'CRPIX{k}')==(n+1)/2 for k,n in ((1,shape[1]),(2,shape[0]))) # then no projection is needed
+            out.append((float(head['CRVAL1']),float(head['CRVAL2'])) if middle and str(head['CTYPE1']).startswith('RA') and (head['CRVAL1'],head['CRVAL2'])!=(0,0) else read_wcs(head, shape)[1])
         except Exception: out.append(None)
     return {c:[o[k] if o else np.nan for o in out] for k,c in enumerate(('ra_deg','dec_deg'))}
 
-# %% ../nbs/10_cutouts.ipynb #c6600028
-def _open_files(path, bands, catalog):
+# %% ../nbs/10_cutouts.ipynb #7ab3a40d
+def _open_files(path, bands, catalog, places=True):
     root = path if path.is_dir() else path.parent
     if path.is_file() and _suffix(path) not in READERS: raise InputError(f"{path.name} is none of the formats lensnb reads: {', '.join(READERS)}, .npz, or a folder of them.")
     if path.is_file():
@@ -341,7 +360,7 @@ def _open_files(path, bands, catalog):
     have,how = _name_bands(len(x), known, bands, reader is read_picture)
     names,idx,taken = _pick(have, bands)
     scale,place = read_wcs(head, x.shape[-2:]) if head is not None else (None,None)
-    if place and 'ra_deg' not in df: df = df.assign(**_places(df['files'], x.shape[-2:]))
+    if place and places and 'ra_deg' not in df: df = df.assign(**_places(df['files'], x.shape[-2:]))
     kind = _kind_of_pixels(x, reader, x.dtype.kind)
     df = check_catalog(df.assign(path=[str(next(iter(f.values())).relative_to(root)) for f in df['files']]), str(path))
     files = list(df.pop('files'))
@@ -358,7 +377,7 @@ def _open_files(path, bands, catalog):
     size = x.shape[-1] if x.shape[-1]==x.shape[-2] else None
     return Cutouts(df, Survey(name or path.stem, names, kind, scale, size), said, fmt, get, MASKED if name else None)
 
-# %% ../nbs/10_cutouts.ipynb #c2d787aa
+# %% ../nbs/10_cutouts.ipynb #9453d608
 def _open_npz(path, bands, catalog):
     if path.is_dir():
         if len(found := sorted(path.glob('*.npz')))>1: raise InputError(f"{path} holds {len(found)} .npz files; name the one to read.")
@@ -387,7 +406,7 @@ def _open_store(path, bands):
     said = f"{len(s)} objects in a store, bands {' '.join(s.survey.bands)}{taken}, {s.survey.size_pix} pixels, {s.survey.pixel_scale_arcsec or '?'}″/pixel, pixels {s.survey.pixels}."
     return Cutouts(s.catalog, pick_bands(s.survey, names), said, 'store', lambda k: s.batch(k)[idx], store=s)
 
-# %% ../nbs/10_cutouts.ipynb #1f6984cb
+# %% ../nbs/10_cutouts.ipynb #c6c166f9
 def _header(survey, i, cat):
     from astropy.io import fits
     h = fits.Header(); s = survey.pixel_scale_arcsec

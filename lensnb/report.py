@@ -8,11 +8,12 @@ Docs: https://lensnb.github.io/lensnb/report.html.md"""
 __all__ = ['SELECTION', 'headline', 'curves_figure', 'scores_figure', 'calibration_figure', 'figure_blocks', 'thumbnail',
            'save_pictures', 'find_pictures', 'worst_blocks', 'judge_blocks', 'method_block', 'report_scores',
            'report_compare', 'card_table', 'folder_blocks', 'report_run', 'report_test', 'candidates_block',
-           'cam_block', 'bad_block']
+           'cam_block', 'bad_block', 'sky_link', 'candidate_grid', 'survey_blocks', 'report_survey']
 
 # %% ../nbs/90_report.ipynb #c20db97c
 import io
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from .explore import bad_reasons
 from .forecast import plot_survey
 from .intervals import one_class
 from .metrics import plot_confusion, plot_pr, plot_roc, summary
-from .page import attempt, details_block, figure_block, grid_block, numbers_block, page, pair_block, safe_name, table_block, text_block
+from .page import attempt, details_block, figure_block, grid_block, numbers_block, page, pair_block, picture, safe_name, table_block, text_block
 from .plot import VERDICT_COLOURS, plot_curve, save_figure, to_rgb, verdicts
 from .scoretable import ScoreTable, few_lenses
 from .selection import fpr_by_kind, plot_fpr_by_kind, plot_selection, worst
@@ -403,3 +404,57 @@ def bad_block(
     "The files that could not be used, and why"
     bad = read_table(path, 'The table of bad files')
     return table_block(bad_reasons(bad), f'{len(bad):,} files, by reason.', 'Files that could not be used')+(table_block(bad, max_rows=30) if len(bad)>1 else '')
+
+# %% ../nbs/90_report.ipynb #3d1f4a41
+def sky_link(
+    ra_deg:float,  # Right ascension, degrees
+    dec_deg:float, # Declination, degrees
+)->str:            # Address
+    "Where a public viewer shows a place on the sky"
+    return f'https://www.legacysurvey.org/viewer?ra={ra_deg:.6f}&dec={dec_deg:.6f}&layer=ls-dr10&zoom=16&mark={ra_deg:.6f},{dec_deg:.6f}'
+
+def candidate_grid(
+    table:pd.DataFrame, # Best first: rank, id, p_lens, and where known ra_deg, dec_deg, known, disagreement
+    folder:Path,        # Holds cam/ or pictures/ with a PNG for each rank
+    n:int=60,           # Candidates shown
+)->str:                 # HTML
+    "Candidates as pictures with links"
+    cells,cam = [],(Path(folder)/'cam').is_dir()
+    for o in table.head(n).to_dict('records'):
+        files = [f for where in ('cam','pictures') if (f := Path(folder)/where/f"{o['rank']:05d}.png").is_file()]
+        words = [f"<b>{o['rank']}</b> {escape(str(o['id']))}", f"p = {o['p_lens']:.3g}"]
+        if np.isfinite(o.get('disagreement') or np.nan) and o['disagreement']>0: words.append(f"± {o['disagreement']:.2g} in the logit")
+        if np.isfinite(o.get('ra_deg', np.nan)): words.append(f'<a href="{escape(sky_link(o["ra_deg"], o["dec_deg"]))}">{o["ra_deg"]:.5f} {o["dec_deg"]:+.5f}</a>')
+        if isinstance(name := o.get('known'), str) and name: words.append(f'<b>known: {escape(name)}</b>')
+        style = ' style="border-top:4px solid #56B4E9"' if isinstance(name, str) and name else ''
+        cells.append(f"<figure{style}>{picture(files[0], str(o['id'])) if files else ''}<figcaption>{' · '.join(words)}</figcaption></figure>")
+    return f'<section><h2>Candidates</h2><p>The best {len(cells):,} of {len(table):,}, best first; all are in candidates.csv and candidates.vot. A blue bar marks a known lens.{" The probability over a picture is at the prevalence of the calibration, the one below it at that of the survey." if cam else ""}</p><div class="grid" style="--n:{3 if cam else 5}">{"".join(cells)}</div></section>\n'
+
+# %% ../nbs/90_report.ipynb #3e921296
+def survey_blocks(
+    s:dict, # summary.json of a survey
+)->list:    # Blocks
+    "What to expect of a list of candidates"
+    share = lambda v: f'{100*v:.3g} %' if v is not None else '–'
+    first,unit = s.get('first'),f"where one object in {1/s['prior']:,.0f} is a lens" if s['prior'] else ''
+    said = f"The list of {s['n_candidates']:,} candidates is expected to hold {s['expected_purity']*s['n_candidates']:.3g} lenses, {share(s['expected_completeness'])} of the {s['expected_lenses']:.3g} that the scores promise among {s['n_scored']:,} objects, {unit}." if s['expected_purity'] is not None else f"The best {s['n_candidates']:,} of {s['n_scored']:,} objects. How many of them are lenses is not known: the weights are not calibrated."
+    said += "\n\nThese are sums of calibrated probabilities. They hold as far as the sky is like the one the calibration was fitted on; real skies have been less kind than simulated ones."*(s['expected_purity'] is not None)
+    numbers = {'expected purity of the list':share(s['expected_purity']), 'expected completeness':share(s['expected_completeness']), 'candidates':s['n_candidates'], 'of them known lenses':s['n_known'], 'objects scored':s['n_scored'], 'objects lost':s['n_lost']}
+    lost = pd.DataFrame(dict(reason=list(s['lost']), objects=list(s['lost'].values())))
+    spared = '' if not first else text_block(f"A first network rejected {first['n_rejected']:,} objects. {first['n_audit']:,} of them, chosen at random, were scored by all members all the same: by that the first stage loses {share(first['completeness_lost']['value'])} of the completeness ({share(first['completeness_lost']['lo'])} to {share(first['completeness_lost']['hi'])}), and {first['candidates_lost']['lo'] or 0:.0f} to {first['candidates_lost']['hi'] or 0:.0f} objects that would be on the list.", 'What the first stage costs')
+    return [text_block(said, 'What to expect', kind='verdict'), numbers_block(numbers), spared, table_block(lost, 'N stands for a number; every object is in lost.csv.', 'Objects that could not be scored') if len(lost) else '']
+
+def report_survey(
+    folder,          # Folder of a finished survey job
+    judged=None,     # Labelled score table of the same weights on a natural mix, for purity with intervals
+    n:int=60,        # Candidates shown
+)->Path:             # The file written
+    "Write the page of a survey"
+    folder = Path(folder); s = read_json(folder/'summary.json', 'the summary of the survey'); table = read_table(folder/'candidates.csv', 'the candidates')
+    said,*numbers,spared,lost = survey_blocks(s); views = ''
+    if judged is not None:
+        scores = Scores.read(judged); sky = Sky(s['prior'] or 1e-3, s['n_scored'], min(s['n_candidates'], s['n_scored']))
+        views = attempt(lambda: table_block(survey_table(outlook(scores, sky)), f'From {Path(judged).name}, in a survey of {sky}. In brackets: what may be observed, 95 %.', 'What this survey would get, by a set with labels'))
+    how = f"{s['said']}. {s['n_shards']:,} shards. Members: {', '.join(s['members'])}. {s['n_several']:,} objects lie in several tiles and were scored once, in the tile whose edge is farthest. {s['n_same_system']:,} candidates within 3 arcsec of a better one were left out."
+    blocks = [said, *numbers, views, attempt(candidate_grid, table, folder, n, heading='Candidates'), spared, lost, text_block(how, 'How it was made')]
+    return _write(folder/'index.html', page(f'Survey {folder.resolve().name}', blocks, f"{s['n_candidates']:,} candidates of {s['n_scored']:,} objects"))
