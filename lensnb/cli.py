@@ -66,6 +66,7 @@ def _population(name):
     return DirectPopulation() if name=='direct' else POPULATION
 
 def _sky_line(s, out):
+    if 'classes' in s.meta: return f"{len(s)} lenses ({', '.join(f'{(s.catalog.kind==k).sum()} {k}' for k in s.meta['classes'])}) in {out}"
     lab = s.catalog['label']
     return f"{len(s)} images ({(lab==1).sum()} lenses, {(lab==0).sum()} non-lenses, {lab.isna().sum()} too faint to tell) in {out}"
 
@@ -85,6 +86,17 @@ def _simulate(out, format, recipe, workers, options):
     finally: shutil.rmtree(folder)
     return s
 
+def _simulate_kind(kind, out, format, recipe, workers, options):
+    "A survey, or the classes of substructure, each with its own options"
+    from lensnb.core import InputError
+    if kind=='survey':
+        if 'preset' in options: raise InputError("--preset goes with --kind substructure. Add that, or leave the preset out.")
+        return _simulate(out, format, recipe, workers, options)
+    from lensnb.subhalos import simulate_classes
+    if other := sorted(set(options)-{'survey','n','preset','seed','store_name','sources'})+['recipe']*bool(recipe)+['format']*(format!='store'):
+        raise InputError(f"--kind substructure takes --survey, --n, --preset, --seed, --store-name, --sources and --workers; it has no use for {', '.join(other)}. Leave that out.")
+    return simulate_classes(out, workers=workers, **options)
+
 def _paint(out, hosts, survey, workers, bands, zero_point, psf, pixel_scale, per_host, all_arcs, options):
     "Paint arcs on a user's own cutouts"
     from lensnb.paint import paint_store
@@ -101,6 +113,8 @@ def lensnb_simulate(
     n:int=None,           # Number of images; default: 5000
     lens_frac:float=None, # Part of them that are lenses; default: 0.5
     faint_frac:float=None,# Part that are lenses too faint to see, with an empty label; default: 0
+    kind:Annotated[str, dict(choices=['survey','substructure'])]='survey', # Lenses among look-alikes, or lenses without substructure, with subhalos and with a vortex
+    preset:str=None,      # With --kind substructure: honest, deeplense_model1, deeplense_model2 or deeplense_evaluation; default: honest
     families:str=None,    # Look-alikes: natural, hard, or weights as etg=0.6,ring=0.4; default: hard
     seed:int=None,        # The same seed gives the same bytes; default: 0
     workers:int=None,     # Processes; default: one a core
@@ -121,14 +135,14 @@ def lensnb_simulate(
     psf:str=None,         # With --hosts: FWHM in arcsec, a number a band
     pixel_scale:float=None, # With --hosts: arcsec per pixel, where the files do not say
 ):
-    "Simulate a survey of lenses and look-alikes, or paint arcs on your own galaxies"
+    "Simulate a survey of lenses and look-alikes, lenses with dark substructure, or arcs on your own galaxies"
     workers = workers or os.cpu_count()
     options = _given(seed=seed, store_name=store_name)
     if hosts: s = _paint(out, hosts, survey, workers, bands, zero_point, psf, pixel_scale, per_host, all_arcs, options)
     else:
-        options |= _given(survey=survey, n=n, lens_frac=lens_frac, faint_frac=faint_frac, pixels=pixels, dtype=dtype, measured=columns or None, sources=sources, population=population and _population(population),
+        options |= _given(survey=survey, n=n, preset=preset, lens_frac=lens_frac, faint_frac=faint_frac, pixels=pixels, dtype=dtype, measured=columns or None, sources=sources, population=population and _population(population),
             families=families and (_pairs(families, 'Weights') if '=' in families else families), realism=realism and _realism(realism))
-        s = _simulate(out, format, recipe, workers, options)
+        s = _simulate_kind(kind, out, format, recipe, workers, options)
     print(_sky_line(s, out))
 
 # %% ../nbs/91_cli.ipynb #3a710c88

@@ -266,10 +266,11 @@ def ring_radius(
 def shortcut_scores(
     images:dict,              # Images of each class, name -> (n, height, width); `none` among them
     pixel_scale_arcsec:float, # arcsec per pixel
-)->dict:                      # class -> radii of it and of `none`, and labels
+    above:float=0.2,          # As in `ring_radius`
+)->dict:                      # class -> radii of `none` and of it, and labels (0, 1)
     "What a ruler says of each class"
     if 'none' not in images: raise InputError(f"The shortcut test compares each class with none; got {', '.join(images)}.")
-    radius = {k: np.array([ring_radius(x, pixel_scale_arcsec) for x in v]) for k,v in images.items()}
+    radius = {k: np.array([ring_radius(x, pixel_scale_arcsec, above) for x in v]) for k,v in images.items()}
     return {k: (np.r_[radius['none'], v], np.repeat([0., 1.], [len(radius['none']), len(v)])) for k,v in radius.items() if k!='none'}
 
 # %% ../nbs/29_subhalos.ipynb #c291c202
