@@ -38,14 +38,17 @@ def fit_lens_light(
     survey = replace(survey, size_pix=len(image), psf_image=None)
     sky,sigma = (float(v[0]) for v in border_sky(image[None])); scale = survey.pixel_scale_arcsec
     r = np.hypot(*np.meshgrid(*(np.arange(len(image))-(len(image)-1)/2,)*2))*scale
-    near = max(float((image-sky)[r<1].sum()), sigma)
-    p,good = np.array([math.log(near), 3., math.log(0.7), 0.8, 0.5, 0., 0., sky]),r<0.4*len(image)*scale
-    low,high = [math.log(near)-5, 0.5, math.log(0.1), 0.3, -2, -0.3, -0.3, sky-3*sigma],[math.log(near)+3, 6, math.log(4.), 1, 4, 0.3, 0.3, sky+3*sigma]
-    for k in range(rounds):
-        noise = sigma*np.sqrt(1+np.maximum(image-sky, 0)/(25*sigma)) # bright pixels count less: no profile fits them to the photon
-        p = least_squares(lambda v: ((_hill(v, survey)-image)/noise)[good], p, bounds=(low, high), loss='soft_l1', x_scale=[0.3, 1, 0.3, 0.2, 0.5, 0.05, 0.05, sigma], max_nfev=12).x
-        out = gaussian_filter((image-_hill(p, survey))/noise, 1)
-        good = (r<0.4*len(image)*scale) & ~((out>0.7) & (r>2.5*scale))
+    flux = np.sort((image-sky)[r<1].ravel()); near = max(float(flux.sum()), sigma)
+    half = float(np.sort(r[r<1])[np.searchsorted(np.cumsum((image-sky)[r<1][np.argsort(r[r<1])]), near/2).clip(0, len(flux)-1)])
+    p,unit = np.array([math.log(near), 3., math.log(max(half, 0.15)), 0.8, 0.8, 0., 0., sky]),np.array([0.3, 1, 0.3, 0.2, 0.5, 0.02, 0.02, sigma])
+    low,high = np.array([p[0]-3, 0.5, math.log(0.1), 0.3, -2.5, -0.3, -0.3, sky-30*sigma]),np.array([p[0]+3, 6.5, math.log(5.), 1, 4, 0.3, 0.3, sky+sigma])
+    noise = sigma*np.sqrt(1+(0.03*np.maximum(gaussian_filter(image-sky, 1), 0)/sigma)**2) # no profile fits a bright middle to the photon
+    field = good = r<0.4*len(image)*scale
+    for _ in range(rounds): # steps in units of 1, and differences large enough for float32
+        at,ends = p.copy(),((low-p)/unit+1, (high-p)/unit+1)
+        u = least_squares(lambda u: ((_hill(at+unit*(u-1), survey)-image)/noise)[good], np.clip(np.ones(8), ends[0]+1e-6, ends[1]-1e-6), bounds=ends, loss='soft_l1', diff_step=2e-3, max_nfev=20).x
+        p = at+unit*(u-1); over = gaussian_filter((image-_hill(p, survey))/noise, 1)
+        good = field & ((r<2.5*scale) | (over<3*np.median(np.abs(over[field]))))
     return _hill(p, survey)-p[-1]
 
 def isophote_light(
