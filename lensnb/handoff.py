@@ -32,7 +32,7 @@ def _hill(p, survey):
 def fit_lens_light(
     image:np.ndarray, # Flux, (height, width), square
     survey:Survey,    # Pixel scale and PSF, one band
-    rounds:int=5,     # How often pixels that stand out are left out anew
+    rounds:int=4,     # How often pixels that stand out are left out anew
 )->np.ndarray:        # Light of the lens galaxy, same shape
     "The smooth galaxy in the middle"
     survey = replace(survey, size_pix=len(image), psf_image=None)
@@ -118,7 +118,7 @@ def prepare(
     if scale is None or psf is None: raise InputError(f"The {'pixel scale' if scale is None else 'width of the PSF'} of {survey.name!r} is not known, so nobody can say whether the classifier may be asked. Give it, e.g. with --pixel-scale or a survey file.")
     if method not in ('sersic','isophote','none'): raise InputError(f"Lens light is subtracted by 'sersic' or 'isophote', or kept by 'none'; got {method!r}.")
     have = cutout.shape[-1]*scale; want = size_pix*pixel_scale_arcsec
-    if have<want*(1-1e-6): raise InputError(f"The classifier takes a field of {want:.1f} arcsec, this cutout has {have:.1f}. Cut larger stamps: at least {math.ceil(want/scale)} pixels.")
+    if have<want*(1-1e-6): raise InputError(f"The classifier takes a field of {want:.1f} arcsec, this cutout has {have:.1f}. Cut larger stamps: at least {math.ceil(want/scale-1e-6)} pixels.")
     image,one = cutout[band],replace(survey, bands=survey.bands[band:band+1], psf_fwhm_arcsec=(psf[band],))
     if method=='sersic': image = image-fit_lens_light(image, replace(Survey(one.name, one.bands, pixel_scale_arcsec=scale, psf_fwhm_arcsec=one.psf_fwhm_arcsec)))
     elif method=='isophote': image = image-isophote_light(image-float(border_sky(image[None])[0][0]))
