@@ -145,7 +145,7 @@ def lensnb_simulate(
         s = _simulate_kind(kind, out, format, recipe, workers, options)
     print(_sky_line(s, out))
 
-# %% ../nbs/91_cli.ipynb #3a710c88
+# %% ../nbs/91_cli.ipynb #8351ed61
 def _train_config(config, overrides, options, start):
     "The config of a training: file, then options, then key=value"
     from lensnb.config import load_config
@@ -170,7 +170,7 @@ def _find_lr(cfg, store, out):
         ax.legend(); save_figure(ax, tmp/'lr.png')
     print(f"Learning rates to try: {found['valley']:.1e} (valley), {found['slide']:.1e} (slide), and a third and three times as much. {Path(out)/'lr.png'}")
 
-# %% ../nbs/91_cli.ipynb #cd78dfc6
+# %% ../nbs/91_cli.ipynb #6fd8bb55
 @command
 def lensnb_train(
     *overrides:str,      # Changes to the config, such as train.epochs=4
@@ -211,7 +211,7 @@ def _auc(m):
 def _train_line(res, out):
     return f"{_auc(res)} on {res['n_lens']} lenses and {res['n_nonlens']} non-lenses of the validation part; best epoch {res['best_epoch']+1} of {res['epochs']}. Report: {Path(out)/'report.html'}"
 
-# %% ../nbs/91_cli.ipynb #71acf788
+# %% ../nbs/91_cli.ipynb #c1863d18
 def _predict(model, card, cutouts, engine, device, tta, **options):
     "Scores and what could not be scored, with a note of what computed them"
     from lensnb.engine import make_engine
@@ -245,7 +245,7 @@ def _write_metrics(scores, threshold, folder):
     save_figure(plot_roc(known), folder/'roc.png'); save_figure(plot_confusion(known, threshold), folder/'confusion.png')
     return m
 
-# %% ../nbs/91_cli.ipynb #8a9f6111
+# %% ../nbs/91_cli.ipynb #83a05b11
 @command
 def lensnb_test(
     weights:Annotated[str, dict(required=True, opt=True)], # Folder of a run, or the name of released weights
@@ -284,14 +284,14 @@ def lensnb_test(
         report_test(tmp, title=f'Test {Path(out).name}', sky=Sky() if prior is None else Sky(prior))
     print(_test_line(scores, bad, threshold, m, out))
 
-# %% ../nbs/91_cli.ipynb #c1863d18
+# %% ../nbs/91_cli.ipynb #2aff1b0f
 def _test_line(scores, bad, threshold, m, out):
     s = f"{len(scores)} objects scored, {int(scores.pred.sum())} at or above the threshold {threshold:.3g}"
     if len(bad): s += f"; {len(bad)} could not be read (bad_files.csv)"
     if m: s += f"; {_auc(m)}"
     return f"{s}. {Path(out)/'predictions.csv'}"
 
-# %% ../nbs/91_cli.ipynb #ae619ba9
+# %% ../nbs/91_cli.ipynb #2e8f095b
 def _page_path(out, name):
     "Where a page goes: a new folder, or a file here"
     from lensnb.core import check_output_folder
@@ -313,7 +313,7 @@ def _tell(table):
     for o in dict.fromkeys((table.said, *table.notes, few_lenses(table.scores))):
         if o: _note(o)
 
-# %% ../nbs/91_cli.ipynb #ef48c9d0
+# %% ../nbs/91_cli.ipynb #67d9c246
 @command
 def lensnb_report(
     *scores:str,        # Runs, tests or score tables (CSV, parquet); several are compared; several seeds of one finder: a,b,c
@@ -347,7 +347,7 @@ def lensnb_report(
     path = report_scores(tables[0], _page_path(out, tables[0].name), sky, read_json(calibration, 'the calibration') if calibration else None, images)
     print(f"{_auc(dict(auc=auc_interval(tables[0].scores)))}. Report: {path}")
 
-# %% ../nbs/91_cli.ipynb #4eaf9459
+# %% ../nbs/91_cli.ipynb #ce2722b7
 @command
 def lensnb_calibrate(
     scores:str,         # Run, test or score table (CSV, parquet) with labels; objects that the network did not learn from
