@@ -66,6 +66,7 @@ def _population(name):
     return DirectPopulation() if name=='direct' else POPULATION
 
 def _sky_line(s, out):
+    if 'classes' in s.meta: return f"{len(s)} lenses ({', '.join(f'{(s.catalog.kind==k).sum()} {k}' for k in s.meta['classes'])}) in {out}"
     lab = s.catalog['label']
     return f"{len(s)} images ({(lab==1).sum()} lenses, {(lab==0).sum()} non-lenses, {lab.isna().sum()} too faint to tell) in {out}"
 
@@ -84,6 +85,17 @@ def _simulate(out, format, recipe, workers, options):
     try: write_bologna(s, out)
     finally: shutil.rmtree(folder)
     return s
+
+def _simulate_kind(kind, out, format, recipe, workers, options):
+    "Cutouts, or the classes of substructure, each with its own options"
+    from lensnb.core import InputError
+    if kind=='cutouts':
+        if 'preset' in options: raise InputError("--preset goes with --kind substructure. Add that, or leave the preset out.")
+        return _simulate(out, format, recipe, workers, options)
+    from lensnb.subhalos import simulate_classes
+    if other := sorted(set(options)-{'survey','n','preset','seed','store_name','sources'})+['recipe']*bool(recipe)+['format']*(format!='store'):
+        raise InputError(f"--kind substructure takes --survey, --n, --preset, --seed, --store-name, --sources and --workers; it has no use for {', '.join(other)}. Leave that out.")
+    return simulate_classes(out, workers=workers, **options)
 
 def _paint(out, hosts, survey, workers, bands, zero_point, psf, pixel_scale, per_host, all_arcs, options):
     "Paint arcs on a user's own cutouts"
@@ -112,6 +124,8 @@ def lensnb_simulate(
     n:int=None,           # Number of images; default: 5000
     lens_frac:float=None, # Part of them that are lenses; default: 0.5
     faint_frac:float=None,# Part that are lenses too faint to see, with an empty label; default: 0
+    kind:Annotated[str, dict(choices=['cutouts','field','substructure'])]='cutouts', # Cutouts; mosaics of one field with a sky on them; or lenses without substructure, with subhalos and with a vortex
+    preset:str=None,      # With --kind substructure: honest, deeplense_model1, deeplense_model2 or deeplense_evaluation; default: honest
     families:str=None,    # Look-alikes: natural, hard, or weights as etg=0.6,ring=0.4; default: hard
     seed:int=None,        # The same seed gives the same bytes; default: 0
     workers:int=None,     # Processes; default: one a core
@@ -131,22 +145,21 @@ def lensnb_simulate(
     zero_point:str=None,  # With --hosts: AB magnitude of one count, a number a band
     psf:str=None,         # With --hosts: FWHM in arcsec, a number a band
     pixel_scale:float=None, # With --hosts: arcsec per pixel, where the files do not say
-    kind:Annotated[str, dict(choices=['cutouts','field'])]='cutouts', # Cutouts, or mosaics of one field with a sky on them
     size:int=None,        # With --kind field: side, pixels; default: 2000
     centre:str=None,      # With --kind field: its middle, degrees, as 150,2
 ):
-    "Simulate a survey of lenses and look-alikes, or paint arcs on your own galaxies"
+    "Simulate a survey of lenses and look-alikes, lenses with dark substructure, or arcs on your own galaxies"
     workers = workers or os.cpu_count()
     options = _given(seed=seed, store_name=store_name)
     if hosts: s = _paint(out, hosts, survey, workers, bands, zero_point, psf, pixel_scale, per_host, all_arcs, options)
     else:
-        options |= _given(survey=survey, n=n, lens_frac=lens_frac, faint_frac=faint_frac, pixels=pixels, dtype=dtype, measured=columns or None, sources=sources, population=population and _population(population),
+        options |= _given(survey=survey, n=n, preset=preset, lens_frac=lens_frac, faint_frac=faint_frac, pixels=pixels, dtype=dtype, measured=columns or None, sources=sources, population=population and _population(population),
             families=families and (_pairs(families, 'Weights') if '=' in families else families), realism=realism and _realism(realism))
         if kind=='field': _field(out, workers, size, centre, options); return
-        s = _simulate(out, format, recipe, workers, options)
+        s = _simulate_kind(kind, out, format, recipe, workers, options)
     print(_sky_line(s, out))
 
-# %% ../nbs/91_cli.ipynb #cd78dfc6
+# %% ../nbs/91_cli.ipynb #6fd8bb55
 def _train_config(config, overrides, options, start):
     "The config of a training: file, then options, then key=value"
     from lensnb.config import load_config
@@ -171,7 +184,7 @@ def _find_lr(cfg, store, out):
         ax.legend(); save_figure(ax, tmp/'lr.png')
     print(f"Learning rates to try: {found['valley']:.1e} (valley), {found['slide']:.1e} (slide), and a third and three times as much. {Path(out)/'lr.png'}")
 
-# %% ../nbs/91_cli.ipynb #8351ed61
+# %% ../nbs/91_cli.ipynb #bcb394bf
 @command
 def lensnb_train(
     *overrides:str,      # Changes to the config, such as train.epochs=4
@@ -212,7 +225,7 @@ def _auc(m):
 def _train_line(res, out):
     return f"{_auc(res)} on {res['n_lens']} lenses and {res['n_nonlens']} non-lenses of the validation part; best epoch {res['best_epoch']+1} of {res['epochs']}. Report: {Path(out)/'report.html'}"
 
-# %% ../nbs/91_cli.ipynb #8a9f6111
+# %% ../nbs/91_cli.ipynb #83a05b11
 def _predict(model, card, cutouts, engine, device, tta, **options):
     "Scores and what could not be scored, with a note of what computed them"
     from lensnb.engine import make_engine
@@ -240,7 +253,7 @@ def _predict_any(model, card, cutouts, engine, device, tta, **options):
     if not isinstance(model, Committee): return _predict(model, card, cutouts, engine, device, tta, **options)
     return predict_committee(model, cutouts, score=lambda pair, cuts, **o: _predict(*pair, cuts, engine, device, tta, **o), **options)
 
-# %% ../nbs/91_cli.ipynb #c1863d18
+# %% ../nbs/91_cli.ipynb #2aff1b0f
 def _write_cams(model, card, cutouts, scores, folder, top):
     "Class activation maps of the objects with the highest logits"
     import numpy as np
@@ -263,7 +276,7 @@ def _write_metrics(scores, threshold, folder):
     save_figure(plot_roc(known), folder/'roc.png'); save_figure(plot_confusion(known, threshold), folder/'confusion.png')
     return m
 
-# %% ../nbs/91_cli.ipynb #83a05b11
+# %% ../nbs/91_cli.ipynb #da9d7b96
 @command
 def lensnb_test(
     weights:Annotated[str, dict(required=True, opt=True)], # Folder of a run, the name of released weights, or ensemble:NAME
@@ -302,14 +315,14 @@ def lensnb_test(
         report_test(tmp, title=f'Test {Path(out).name}', sky=Sky() if prior is None else Sky(prior))
     print(_test_line(scores, bad, threshold, m, out))
 
-# %% ../nbs/91_cli.ipynb #2aff1b0f
+# %% ../nbs/91_cli.ipynb #ae619ba9
 def _test_line(scores, bad, threshold, m, out):
     s = f"{len(scores)} objects scored, {int(scores.pred.sum())} at or above the threshold {threshold:.3g}"
     if len(bad): s += f"; {len(bad)} could not be read (bad_files.csv)"
     if m: s += f"; {_auc(m)}"
     return f"{s}. {Path(out)/'predictions.csv'}"
 
-# %% ../nbs/91_cli.ipynb #2e8f095b
+# %% ../nbs/91_cli.ipynb #a71c0e8f
 def _page_path(out, name):
     "Where a page goes: a new folder, or a file here"
     from lensnb.core import check_output_folder
@@ -331,7 +344,7 @@ def _tell(table):
     for o in dict.fromkeys((table.said, *table.notes, few_lenses(table.scores))):
         if o: _note(o)
 
-# %% ../nbs/91_cli.ipynb #67d9c246
+# %% ../nbs/91_cli.ipynb #3e46e78d
 @command
 def lensnb_report(
     *scores:str,        # Runs, tests or score tables (CSV, parquet); several are compared; several seeds of one finder: a,b,c
@@ -365,7 +378,7 @@ def lensnb_report(
     path = report_scores(tables[0], _page_path(out, tables[0].name), sky, read_json(calibration, 'the calibration') if calibration else None, images)
     print(f"{_auc(dict(auc=auc_interval(tables[0].scores)))}. Report: {path}")
 
-# %% ../nbs/91_cli.ipynb #ce2722b7
+# %% ../nbs/91_cli.ipynb #d94b0be4
 @command
 def lensnb_calibrate(
     scores:str,         # Run, test or score table (CSV, parquet) with labels; objects that the network did not learn from
@@ -404,7 +417,7 @@ def _into_card(name, calibration):
     folder = find_weights(name)
     write_json(folder/'card.json', asdict(recalibrate(read_card(folder), calibration)))
 
-# %% ../nbs/91_cli.ipynb #3e6b0c2e
+# %% ../nbs/91_cli.ipynb #3a918a0e
 def _mosaics(pairs):
     "['g=g.fits', 'r=r.fits'] as a dictionary"
     from lensnb.core import InputError
@@ -419,7 +432,7 @@ def _default_weights():
     from lensnb.weights import known_weights
     return 'lsst-lens-cnn' if 'lsst-lens-cnn' in known_weights() else 'small-flux'
 
-# %% ../nbs/91_cli.ipynb #899f43ca
+# %% ../nbs/91_cli.ipynb #77c4f23f
 @command
 def lensnb_find(
     *inputs:str,             # Folder, store or file of cutouts; none with --bands
@@ -461,7 +474,7 @@ def lensnb_find(
     for why,n in s['lost'].items(): _note(f"Not scored: {n:,} objects, {why}")
     print(_found_line(s, report_survey(out, judged)))
 
-# %% ../nbs/91_cli.ipynb #3a918a0e
+# %% ../nbs/91_cli.ipynb #f74b7e84
 def _rehearsed(r):
     return f"{r['n_objects']:,} objects in {r['n_shards']:,} shards ({r['n_lost']:,} lost), planned in {r['plan_s']:.1f} s, written in {r['write_s']:.1f} s, merged to {r['n_candidates']:,} candidates in {r['merge_s']:.1f} s; {r['bytes']/1e6:,.0f} MB. Nothing was left."
 

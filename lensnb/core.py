@@ -227,6 +227,7 @@ KNOWN_COLUMNS = {
     'Einstein_area':_TRU('sr'), 'numb_pix_lensed_image':_TRU('pixel'), 'flux_lensed_image_in_sigma':_TRU('sigma'),
     'theta_e_arcsec':_TRU('arcsec'), 'q_mass':_TRU(), 'shear':_TRU(), 'z_lens':_TRU(), 'z_source':_TRU(), 'source_mag_r':_TRU('mag'),
     'source_r_half_arcsec':_TRU('arcsec'), 'magnification':_TRU(), 'sigma_v_km_s':_TRU('km/s'), 'n_deflector':_TRU(), 'n_images':_TRU(), 'snr_lensed_image':_TRU(), 'source_stamp':_TRU(), 'source_x_arcsec':_TRU('arcsec'), 'source_y_arcsec':_TRU('arcsec'), 'visible_pix':_TRU('pixel'), 'visible_run':_TRU(), 'visible_sectors':_TRU(), 'lens_mag_i':_TRU('mag'), 'lens_r_half_arcsec':_TRU('arcsec'),
+    'n_subhalo':_TRU(), **{c:_TRU('solar mass') for c in ('subhalo_mass_msun','largest_subhalo_mass_msun','rod_mass_msun')}, 'rod_length_arcsec':_TRU('arcsec'), 'deflection_rms_arcsec':_TRU('arcsec'),
     'expert_grade':_TRU(), 'volunteer_p':_TRU(), 'fit_einstein_radius_arcsec':_TRU('arcsec'), 'fit_arc_snr':_TRU(), 'fit_chi2_per_pix':_TRU()}
 
 def column_roles(

@@ -27,12 +27,13 @@ def blur_and_bin(
     size_pix:int,              # Pixels along a side
     pixel_scale_arcsec:float,  # arcsec per pixel
     fwhm_arcsec:float,         # Full width at half maximum of the PSF, arcsec
-)->torch.Tensor:               # (size_pix, size_pix*SUPERSAMPLE); surface brightness per arcsec² into flux per pixel when used on both sides
+    supersample:int=SUPERSAMPLE, # Fine points along a side of a pixel
+)->torch.Tensor:               # (size_pix, size_pix*supersample); surface brightness per arcsec² into flux per pixel when used on both sides
     "Matrix that blurs a fine axis by a Gaussian and sums it into pixels"
-    n = size_pix*SUPERSAMPLE
-    offset = torch.arange(1-n, n)*(pixel_scale_arcsec/SUPERSAMPLE)
+    n = size_pix*supersample
+    offset = torch.arange(1-n, n)*(pixel_scale_arcsec/supersample)
     kernel = torch.exp((offset/fwhm_arcsec).square()*(-4*math.log(2)))
-    binned = kernel.unfold(0, SUPERSAMPLE, 1).sum(1).unfold(0, n, SUPERSAMPLE).flip(1) # entry (i, j) depends on SUPERSAMPLE*i-j alone
+    binned = kernel.unfold(0, supersample, 1).sum(1).unfold(0, n, supersample).flip(1) # entry (i, j) depends on supersample*i-j alone
     return binned*(pixel_scale_arcsec/binned.sum(1, keepdim=True))
 
 # %% ../nbs/21_scene.ipynb #9382376d
@@ -64,12 +65,13 @@ def photograph(
     fwhm_arcsec,        # Width of the PSF, arcsec, (band,)
     wing:float=0.,      # Share of the light in the wings
     window=(slice(None),slice(None)), # Rows and columns of the fine grid that the light is on
+    supersample:int=SUPERSAMPLE, # Fine points along a side of a pixel; a picture of the PSF takes `SUPERSAMPLE`
 )->torch.Tensor:        # Flux units per pixel, (band, size_pix, size_pix)
     "Light through air and telescope into pixels"
     size,scale = survey.size_pix,survey.pixel_scale_arcsec; rows,columns = window
     if survey.psf_image is not None: return torch.stack([_by_picture(survey, b, l, float(f), window) for b,(l,f) in enumerate(zip(light, fwhm_arcsec))])
     core = [core_fwhm(float(f), wing) for f in fwhm_arcsec]
-    A = torch.stack([blur_and_bin(size, scale, f) for f in core])
+    A = torch.stack([blur_and_bin(size, scale, f, supersample) for f in core])
     image = A[:,:,rows] @ light @ A[:,:,columns].mT
     if not wing: return image
     W = torch.stack([blur(size, scale, f*math.sqrt(WIDE**2-1)) for f in core])

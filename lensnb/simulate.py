@@ -6,7 +6,7 @@ Docs: https://lensnb.github.io/lensnb/simulate.html.md"""
 
 # %% auto #0
 __all__ = ['FAMILIES', 'TRUTH', 'MIXES', 'RECIPE_KEYS', 'CELL_ARCSEC', 'photo_z', 'catalogue_columns', 'simulate_one',
-           'check_mix', 'simulate_store', 'load_recipe', 'field_header', 'simulate_field']
+           'check_mix', 'run_blocks', 'simulate_store', 'load_recipe', 'field_header', 'simulate_field']
 
 # %% ../nbs/27_simulate.ipynb #628fb022
 import multiprocessing as mp
@@ -141,14 +141,19 @@ def _fill(job):
         for name,values in zip(('sky','sigma'), measured): rows[[f'{name}_{b}' for b in survey.bands]] = values
     return first, rows
 
-def _run(jobs, workers, work=_fill):
+def run_blocks(
+    fill,        # Function of a job: fills a block of images, gives its first row and what belongs to it
+    jobs:list,   # One for each block
+    workers:int, # Processes
+):               # Yields what `fill` gives, in order
+    "Fill blocks of images, in this process or in several"
     if workers>1:
         with ProcessPoolExecutor(min(workers, len(jobs)), mp.get_context('spawn'), torch.set_num_threads, (1,)) as pool:
-            try: yield from pool.map(work, jobs)
+            try: yield from pool.map(fill, jobs)
             except BrokenProcessPool: raise InputError("A process that was simulating was killed, for want of memory perhaps. Finished blocks are kept: run the same command again to go on, with fewer workers if memory is short.") from None
         return
     n_thread = torch.get_num_threads(); torch.set_num_threads(1)
-    try: yield from map(work, jobs)
+    try: yield from map(fill, jobs)
     finally: torch.set_num_threads(n_thread)
 
 # %% ../nbs/27_simulate.ipynb #78b8ca74
@@ -194,7 +199,7 @@ def simulate_store(
         options = dict(realism=realism, measured=measured, population=population)
         jobs = [(w.images_path, survey, seed, store_name, scale, sources, options, i, kinds[i:i+block]) for i in range(0, n, block) if i not in w.done]
         with tqdm(total=n, initial=n-sum(len(o[-1]) for o in jobs), desc='simulating', unit='image', disable=not progress) as bar:
-            for first,rows in _run(jobs, workers): w.finish_block(first, rows); bar.update(len(rows))
+            for first,rows in run_blocks(_fill, jobs, workers): w.finish_block(first, rows); bar.update(len(rows))
         return w.finish(_catalog(w.blocks(), kinds, store_name, seed))
 
 # %% ../nbs/27_simulate.ipynb #82637a5c
@@ -292,7 +297,7 @@ def simulate_field(
     night,image,rows = draw_night(rng, field, realism),np.zeros((base.n_band, size_pix, size_pix), np.float32),[]
     corner = np.stack(np.mgrid[:m,:m], -1).reshape(-1, 2)*cell+(size_pix-m*cell)//2+rng.integers(-cell//5, cell//5+1, (m*m, 2))
     jobs = [(one, wide, night, seed, store_name, i, str(k), population) for i,k in enumerate(kinds)]
-    for (y,x),(light,truth) in zip(corner, tqdm(_run(jobs, workers, _field_cell), total=m*m, desc='simulating', unit='object', disable=not progress)):
+    for (y,x),(light,truth) in zip(corner, tqdm(run_blocks(_field_cell, jobs, workers), total=m*m, desc='simulating', unit='object', disable=not progress)):
         _add(image, light, *((v-(wide.size_pix-cell)//2) for v in (x, y))); rows.append(truth)
     image = _holes(rng, record(rng, image, field, night, (), replace(realism, masked=0.))[0])
     at = WCS(field_header(field, 0, centre_deg)).pixel_to_world_values(*(corner[:,::-1]+(cell-1)/2).T)
