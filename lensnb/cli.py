@@ -149,8 +149,7 @@ def lensnb_simulate(
     centre:str=None,      # With --kind field: its middle, degrees, as 150,2
 ):
     "Simulate a survey of lenses and look-alikes, lenses with dark substructure, or arcs on your own galaxies"
-    workers = workers or os.cpu_count()
-    options = _given(seed=seed, store_name=store_name)
+    workers,options = workers or os.cpu_count(),_given(seed=seed, store_name=store_name)
     if hosts: s = _paint(out, hosts, survey, workers, bands, zero_point, psf, pixel_scale, per_host, all_arcs, options)
     else:
         options |= _given(survey=survey, n=n, preset=preset, lens_frac=lens_frac, faint_frac=faint_frac, pixels=pixels, dtype=dtype, measured=columns or None, sources=sources, population=population and _population(population),
