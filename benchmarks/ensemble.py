@@ -28,7 +28,9 @@ from lensnb.metrics import tpr_at_fpr, tpr_before
 FPR = 1e-3
 
 
-def names(): return sorted(p.stem for p in (RESULTS/'survey-val').glob('*.npz'))
+def names():
+    "The members: every run of the two networks of which there are three seeds; later ones (cmu_resnet, stem) are not in the committed tables"
+    return sorted(p.stem for p in (RESULTS/'survey-val').glob('*.npz') if p.stem.startswith(('lens_cnn-', 'regnety_002-')) and '-second' not in p.stem)
 
 
 def halves(scores, seed=0):

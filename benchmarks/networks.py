@@ -82,16 +82,17 @@ def flat(scores):
     return {k: None if v is None else round(v, 4) for k, v in out.items()}
 
 
-def keep(scores, name):
-    "The logits of a run on `survey-val`, small enough to commit, so that any comparison can be made again"
-    with atomic_file(RESULTS/'survey-val'/f'{name}.npz') as tmp: np.savez_compressed(tmp, logit=scores.logit.astype(np.float32))
+def keep(scores, name, where='survey-val'):
+    "The logits of a run on a store, small enough to commit, so that any comparison can be made again"
+    with atomic_file(RESULTS/where/f'{name}.npz') as tmp: np.savez_compressed(tmp, logit=scores.logit.astype(np.float32))
 
 
-def kept(name):
-    "The score table of a run on `survey-val`, or None"
-    path = RESULTS/'survey-val'/f'{name}.npz'
+def kept(name, where='survey-val', held=None):
+    "The score table of a run on a store (None: the canonical one of this name), from its logits; or None"
+    path = RESULTS/where/f'{name}.npz'
     if not path.is_file(): return None
-    df, logit = store('survey-val').catalog, np.load(path, allow_pickle=False)['logit'].astype(float)
+    df, logit = (held or store(where)).catalog, np.load(path, allow_pickle=False)['logit'].astype(float)
+    if len(df) != len(logit): raise SystemExit(f'{path.name} holds {len(logit)} scores, and its store {len(df)} images: one of them is of another version.')
     return Scores.from_frame(df[['id', 'label', 'kind', 'group', 'theta_e_arcsec']].assign(path='', logit=logit, p_lens=sigmoid(logit), pred=(logit > 0).astype(int))).labelled()
 
 

@@ -3,7 +3,7 @@
     python benchmarks/transfer.py                  # ImageNet against nothing: two backbones, three sizes; hours on two cores
     python benchmarks/transfer.py --leave-out      # training without one family of look-alikes at a time
 
-Transfer: a smaller set is seen more often (see EPOCHS), the learning rate is that of the network's entry in the zoo, and the
+Transfer: a smaller set is seen more often (see EPOCHS), the learning rate is the same for all and was not tuned, and the
 best epoch is chosen on 5,000 images of `val`. Leave one out: `lens_cnn` without rings, mergers or spirals in training, with the same
 number of other images, and the false-positive rate on the missing family at a rate of one in a hundred over all. Judged on `survey-val`;
 rows go to benchmarks/results/transfer.csv and leave_out.csv, what is finished is not done again.
@@ -13,36 +13,29 @@ from copy import copy
 
 import numpy as np
 import pandas as pd
-from networks import add, flat, rows
+from networks import RESULTS, ROOT, add, flat, keep, kept, rows
 from release import threshold_at
-from zoo import RESULTS, ROOT, done, keep, scored, store
+from zoo import done, scored, store
 
 from lensnb.config import load_config
-from lensnb.core import Scores, sigmoid
 from lensnb.intervals import proportion
 from lensnb.learner import train_run
 
 BACKBONES = ('tf_efficientnet_lite0', 'tf_efficientnet_lite1')
 EPOCHS = {1000: 60, 5000: 24, 20_000: 8}   # by number of training images
 FAMILIES = ('ring', 'merger', 'spiral')
-BEST_LR = {'imagenet': .002, 'none': .002}
+LR = .002   # of all runs; not tuned
 
 
 def config(*changes):
     return load_config(ROOT/'configs'/'networks.yaml', [f"data.validation={ROOT/'stores'/'val'}", 'data.max_validation=5000', 'train.precision=bf16', *changes])
 
 
-def labelled(name):
-    "The labelled scores of a run on survey-val, from its kept logits"
-    df, logit = store('survey-val').catalog, np.load(RESULTS/'survey-val'/f'{name}.npz', allow_pickle=False)['logit'].astype(float)
-    return Scores.from_frame(df[['id', 'label', 'kind', 'group']].assign(path='', logit=logit, p_lens=sigmoid(logit), pred=(logit > 0).astype(int))).labelled()
-
-
 def run(name, cfg, train):
     out = ROOT/'runs'/name
     if not done(out): train_run(cfg, train, out, resume=out.exists(), validation=store('val'))
-    if not (RESULTS/'survey-val'/f'{name}.npz').is_file(): keep(scored(out, 'survey-val'), RESULTS/'survey-val'/f'{name}.npz')
-    return labelled(name)
+    if kept(name) is None: keep(scored(out, 'survey-val'), name)
+    return kept(name)
 
 
 def transfer(seeds):
@@ -54,7 +47,7 @@ def transfer(seeds):
                     t = rows(path)
                     if len(t) and ((t[['network', 'start', 'n', 'seed']] == [net, start, n, seed]).all(axis=1)).any(): continue
                     name = f'transfer-{net}-{start}-{n}-seed{seed}'
-                    s = run(name, config(f'name={name}', f'model.name={net}', f'model.pretrained={start}', f'data.max_images={n}', f'train.epochs={epochs}', f'train.lr={BEST_LR[start]}', f'seed={seed}'), store('train'))
+                    s = run(name, config(f'name={name}', f'model.name={net}', f'model.pretrained={start}', f'data.max_images={n}', f'train.epochs={epochs}', f'train.lr={LR}', f'seed={seed}'), store('train'))
                     add(path, dict(network=net, start=start, n=n, seed=seed, **flat(s)))
                     print(rows(path).iloc[-1].to_string(), flush=True)
 

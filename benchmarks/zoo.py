@@ -15,17 +15,16 @@ is the same run. Weights are calibrated on `calib` and take their threshold from
 import argparse
 import os
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import yaml
-from networks import LRS, add, flat, rows
+from networks import FEWER, LRS, RESULTS, ROOT, add, flat, keep, kept, rows
 from release import release
 
 from lensnb.compare import compare, leaderboard
 from lensnb.config import load_config
-from lensnb.core import Scores, atomic_file, sigmoid, write_table
+from lensnb.core import Scores, write_table
 from lensnb.cutouts import open_cutouts
 from lensnb.learner import train_run
 from lensnb.mine import mine_run
@@ -35,12 +34,10 @@ from lensnb.simulate import load_recipe, simulate_store
 from lensnb.store import open_store
 from lensnb.weights import load_weights, read_card
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT/'benchmarks'/'results'
 ALSO = {'': ('train-des', 'train-hsc'), 'composite-': ('composite-train-lupton',), 'vis-': ()}
 SKIES = ('val-des', 'val-hsc')
 LR_EPOCHS = {'cmu_resnet': 1, 'd4_cnn': 1, 'dense_attention': 1}   # as much as two cores bear; 3 for the others
-FEWER = {'cmu_resnet': 5000, 'd4_cnn': 5000, 'dense_attention': 5000}   # images that choose the best epoch
+FEWER = {**FEWER, 'd4_cnn': 5000, 'dense_attention': 5000}   # images that choose the best epoch
 
 
 def entries(): return sorted(p.stem for p in (ROOT/'configs'/'zoo').glob('*.yaml'))
@@ -59,6 +56,9 @@ def store(name):
 def config(entry, *changes):
     few = [f'data.max_validation={FEWER[entry]}'] if entry in FEWER else []
     return load_config(ROOT/'configs'/'zoo'/f'{entry}.yaml', [f"data.validation={ROOT/'stores'/f'{kind(entry)}val'}", *few, *changes])
+
+
+def named(entry, seed, stage): return f"{entry}-{'seed' if stage == 'first' else stage}{seed}"
 
 
 def done(path): return (path/'card.json').is_file()
@@ -102,25 +102,17 @@ def scored(run, name):
     return s
 
 
-def kept(entry, seed, stage, where='survey-val'):
-    "The score table of a run, from its logits"
-    path = RESULTS/where/f"{entry}-{'seed' if stage == 'first' else stage}{seed}.npz"
-    if not path.is_file(): return None
-    df, logit = store(f'{kind(entry)}{where}').catalog, np.load(path, allow_pickle=False)['logit'].astype(float)
-    if len(df) != len(logit): raise SystemExit(f'{path.name} holds {len(logit)} scores, and its store {len(df)} images: one of them is of another version.')
-    return Scores.from_frame(df[['id', 'label', 'kind', 'group', 'theta_e_arcsec']].assign(path='', logit=logit, p_lens=sigmoid(logit), pred=(logit > 0).astype(int))).labelled()
-
-
-def keep(s, path):
-    with atomic_file(path) as tmp: np.savez_compressed(tmp, logit=s.logit.astype(np.float32))
+def known(entry, seed, stage, where='survey-val'):
+    "The labelled score table of a run, from its logits, or None"
+    return kept(named(entry, seed, stage), where, store(f'{kind(entry)}{where}'))
 
 
 def judge(entry, seed, stage, run):
     "A row of figures on survey-val, and on the other surveys"
     path, t = RESULTS/'zoo.csv', rows(RESULTS/'zoo.csv')
     if len(t) and ((t['entry'] == entry) & (t['seed'] == seed) & (t['stage'] == stage)).any(): return
-    if kept(entry, seed, stage) is None: keep(scored(run, f'{kind(entry)}survey-val'), RESULTS/'survey-val'/f"{entry}-{'seed' if stage == 'first' else stage}{seed}.npz")
-    s, h = kept(entry, seed, stage), pd.read_csv(run/'history.csv')
+    if known(entry, seed, stage) is None: keep(scored(run, f'{kind(entry)}survey-val'), named(entry, seed, stage))
+    s, h = known(entry, seed, stage), pd.read_csv(run/'history.csv')
     model, _ = load_weights(run)
     skies = {f"{sky.removeprefix('val-')}_{o}": v for sky in (SKIES if not kind(entry) else ()) for o, v in flat(scored(run, sky).labelled()).items() if o.startswith(('auc', 'tpr_1e-2'))}
     add(path, dict(entry=entry, seed=seed, stage=stage, **flat(s), **skies, parameters_M=round(sum(p.numel() for p in model.parameters())/1e6, 2), train_minutes=round(h['train_seconds'].sum()/60, 1),
@@ -136,7 +128,7 @@ def best_seed(entry):
 
 def let_go(entry):
     run = best_seed(entry)
-    s = kept(entry, int(run.name.rpartition('second')[2]), 'second')
+    s = known(entry, int(run.name.rpartition('second')[2]), 'second')
     release(run, entry, store(f'{kind(entry)}calib'), s, ROOT/'stores', figures={k: v for k, v in flat(s).items() if v is not None})
 
 
@@ -153,9 +145,9 @@ def test(names):
     path, runs = RESULTS/'zoo_test.csv', {}
     for entry in names:
         if not (ROOT/'weights'/entry/'card.json').is_file(): continue
-        file = RESULTS/'survey-test'/f'{entry}-second0.npz'
-        if not file.is_file(): keep(scored(ROOT/'weights'/entry, f'{kind(entry)}survey-test'), file)
-        s = kept(entry, 0, 'second', 'survey-test')
+        held = store(f'{kind(entry)}survey-test')
+        if kept(entry, 'survey-test', held) is None: keep(scored(ROOT/'weights'/entry, f'{kind(entry)}survey-test'), entry, 'survey-test')
+        s = kept(entry, 'survey-test', held)
         hardest = fpr_by_kind(s).sort_values('fpr')['kind'].tail(3).tolist()
         for times in (1/3, 1, 3):
             t = rows(path)

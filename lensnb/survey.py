@@ -48,6 +48,7 @@ def _weights(names):
     from lensnb.weights import find_weights, read_card
     out = []
     for name in names:
+        if str(name).startswith('ensemble:'): raise InputError(f"A search takes networks, several with commas between, whose calibrated log-odds it averages; {name} is an ensemble. Name its members, or score a store with lensnb-test --weights {name}.")
         folder = find_weights(name); card = read_card(folder)
         if card.meta_columns: raise InputError(f"{name} needs catalogue columns beside the image, which a survey job does not give. Choose weights that take the image alone.")
         out.append(dict(name=name if '/' not in str(name) else Path(name).name, folder=str(folder.absolute()), sha256=card.sha256))
