@@ -72,6 +72,7 @@ class TrainSection(_Section):
     focal_gamma:float         = _key(2., "Exponent of the focal loss", ge=0, le=10)
     lens_weight:float|Literal['balanced'] = _key(1., "Weight of a lens in the loss; balanced: as many times as non-lenses outnumber lenses")
     label_smoothing:float     = _key(0., "Label smoothing", ge=0, lt=.5)
+    smooth_after:int          = _key(0, "First epochs without label smoothing", ge=0)
     freeze_epochs:int         = _key(0, "First epochs in which only the last layer learns", ge=0)
     body_lr:float             = _key(1., "Learning rate of the first layers as a part of the last layer's; layers between lie between", gt=0, le=1)
     freeze_norm:bool          = _key(False, "Keep batch-norm statistics as they are: for fine-tuning on few images")

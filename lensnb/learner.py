@@ -54,7 +54,7 @@ class Watch(Callback):
 
     def before_train(self):
         self.fresh,self.start,self.total,self.n = True,time.time(),0.,0
-        self.dls.train.epoch = self.epoch
+        self.dls.train.epoch = self.learn.loss_func.epoch = self.epoch
         torch.manual_seed(self.seed*100_003+self.epoch)
 
     def after_loss(self):

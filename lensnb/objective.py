@@ -27,28 +27,30 @@ class LensLoss(nn.Module):
         smoothing:float=0.,       # Label smoothing: the target is 1 - smoothing/2 for a lens
         gamma:float=2.,           # Exponent of the focal loss
         lens_weight:float=1.,     # Weight of a lens; a non-lens has 1
+        after:int=0,              # First epoch that is smoothed
     ):
         super().__init__()
         if kind not in ('cross_entropy', 'focal'): raise InputError(f"train.loss is cross_entropy or focal, got {kind!r}.")
-        self.kind,self.smoothing,self.gamma,self.lens_weight = kind,smoothing,gamma,lens_weight
+        self.kind,self.smoothing,self.gamma,self.lens_weight,self.after,self.epoch = kind,smoothing,gamma,lens_weight,after,0
 
     def forward(self,
         logit:Tensor, # (n,)
         y:Tensor,     # 0 or 1, (n,)
     )->Tensor:        # Weighted mean loss
-        loss = binary_cross_entropy_with_logits(logit, y*(1-self.smoothing)+self.smoothing/2, reduction='none')
+        s = self.smoothing if self.epoch>=self.after else 0.
+        loss = binary_cross_entropy_with_logits(logit, y*(1-s)+s/2, reduction='none')
         if self.kind=='focal': loss = loss*torch.sigmoid(torch.where(y>.5, -logit, logit))**self.gamma
         if self.lens_weight==1: return loss.mean()
         w = torch.where(y>.5, self.lens_weight, 1.)
         return (w*loss).sum()/w.sum()
 
 def make_loss(
-    t:TrainSection, # loss, label_smoothing, focal_gamma, lens_weight
+    t:TrainSection, # loss, label_smoothing, smooth_after, focal_gamma, lens_weight
     y:Tensor,       # Training labels, (n,)
 )->LensLoss:        # The loss of a run
     "The loss a config asks for; a balanced weight is counted on the training labels"
     w = float((y==0).sum()/(y==1).sum()) if t.lens_weight=='balanced' else t.lens_weight
-    return LensLoss(t.loss, t.label_smoothing, t.focal_gamma, w)
+    return LensLoss(t.loss, t.label_smoothing, t.focal_gamma, w, t.smooth_after)
 
 # %% ../nbs/60_objective.ipynb #c479472b
 def partial_auc(
