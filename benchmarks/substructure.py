@@ -2,6 +2,7 @@
 
     python benchmarks/substructure.py train preset [--nets lens_cnn]   # hours on two cores; stores and runs go to stores/ and runs/
     python benchmarks/substructure.py train honest
+    python benchmarks/substructure.py anomaly preset honest            # three autoencoders that learn smooth lenses only
     python benchmarks/substructure.py test                             # macro AUC of every finished run on its test store
     python benchmarks/substructure.py curve                            # honest: what can be seen, by the mass of the largest subhalo
     python benchmarks/substructure.py published                        # LENSNB_REAL_DATA: images that others made
@@ -29,6 +30,7 @@ import pandas as pd
 import torch
 from scipy.ndimage import gaussian_filter
 
+from lensnb.anomaly import KINDS, load_anomaly, train_anomaly
 from lensnb.config import load_config
 from lensnb.core import InputError, Survey, scene_rng, write_table
 from lensnb.data import Feed
@@ -46,14 +48,14 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT/'benchmarks'/'results'
 STORES = ROOT/'stores'/'substructure'
 PRESETS = {'preset': 'deeplense_model1', 'honest': 'honest'}
-SIZES = {'train': 48_000, 'val': 6_000, 'calib': 6_000, 'test': 9_000}
+SIZES = {'preset': {'train': 48_000, 'val': 6_000, 'calib': 6_000, 'test': 9_000}, 'honest': {'train': 24_000, 'val': 3_000, 'calib': 3_000, 'test': 6_000}}
 BUDGET = {'lens_cnn': dict(epochs=6), 'resnet18': dict(epochs=5, max_images=16_000, lr=.001), 'dense_attention': dict(epochs=5, max_images=12_000)}
 RELEASED = {'honest': 'hst-substructure', 'preset': 'deeplense-model1'}
 
 
 def store(name):
     path, (preset, part) = STORES/name, name.split('-')
-    return open_store(path) if path.is_dir() else simulate_classes(path, n=SIZES[part], preset=PRESETS[preset], store_name=name, workers=os.cpu_count())
+    return open_store(path) if path.is_dir() else simulate_classes(path, n=SIZES[preset][part], preset=PRESETS[preset], store_name=name, workers=os.cpu_count())
 
 
 def keep(part, rows, by=('run',)):
@@ -103,7 +105,7 @@ def test(a):
         m, h = class_metrics(softmax(z), y), pd.read_csv(run/'history.csv')
         flat = {f'auc_{k}{e}': v[n] for k, v in m['auc'].items() for e, n in (('', 'value'), ('_lo', 'lo'), ('_hi', 'hi'))}
         cfg = load_config(run/'config.yaml')
-        rows.append(dict(run=run.name, preset=preset, network=net, seed=int(seed[4:]), n_test=len(y), n_train=cfg.data.max_images or SIZES['train'], epochs=len(h), minutes=h['train_seconds'].sum()/60, accuracy=m['accuracy'], **flat))
+        rows.append(dict(run=run.name, preset=preset, network=net, seed=int(seed[4:]), n_test=len(y), n_train=cfg.data.max_images or SIZES[preset]['train'], epochs=len(h), minutes=h['train_seconds'].sum()/60, accuracy=m['accuracy'], **flat))
     keep('test', rows)
 
 
@@ -183,7 +185,7 @@ def release(a):
         runs = [r for r in finished() if r.name.split('-')[1] == preset]
         best = max(runs, key=lambda r: pd.read_csv(r/'history.csv')['auc'].max())
         t = pd.read_csv(RESULTS/'substructure_test.csv').set_index('run').loc[best.name]
-        card = release_classes(best, ROOT/'weights'/RELEASED[preset], store(f'{preset}-calib'), prepared(a.n, preset, 1, 'ranges'), test={k: float(t[k]) for k in t.index if k.startswith('auc_')})
+        card = release_classes(best, ROOT/'weights'/RELEASED[preset], store(f'{preset}-calib'), prepared(a.n, preset, 1, 'ranges'), anomaly=f'{RELEASED[preset]}-aae', test={k: float(t[k]) for k in t.index if k.startswith('auc_')})
         for f in ('config.yaml', 'history.csv'): (ROOT/'weights'/RELEASED[preset]/f).write_text((best/f).read_text().replace(f'{ROOT}/', ''))
         print(card.name, best.name, card.calibration, card.data['seen'], flush=True)
 
@@ -230,7 +232,33 @@ def speed(a):
     keep('speed', [dict(n=a.n, workers=os.cpu_count(), seconds=s, images_per_s=a.n/s, minutes_for_30000=30_000/a.n*s/60)], ())
 
 
-PARTS = dict(train=train, test=test, curve=curve, published=published, release=release, refusals=refused, speed=speed)
+def anomaly(a):
+    "Three autoencoders on smooth lenses, and how far their scores set the others apart"
+    rows = []
+    for preset in a.presets:
+        for kind in KINDS:
+            name = f'anomaly-{preset}-{kind}-seed{a.seed}'
+            out = ROOT/'runs'/name
+            if not (out/'card.json').is_file():
+                cfg = load_config(ROOT/'configs'/'substructure'/f'{preset}.yaml', [f"name={RELEASED[preset]}-{kind}", f'seed={a.seed}', f'model.name={kind}', 'train.epochs=10', 'train.lr=.004', 'train.label_smoothing=0', 'data.max_images=5000', 'data.max_validation=1000', 'data.validation=null'])
+                train_anomaly(cfg, store(f'{preset}-train'), out, store(f'{preset}-val'), resume=out.exists())
+            s = store(f'{preset}-test')
+            net, y = load_anomaly(out), class_numbers(s.catalog)
+            got = [net(b.numpy()[:, 0]) for b, in inputs(s)]
+            for score in ('error', 'likelihood'):
+                v = np.concatenate([o[score] for o in got])
+                row = dict(run=name, preset=preset, network=kind, score=score, n_train=5000, epochs=10, n_test=len(y))
+                for what, these in (('', y >= 0), ('_cdm', y != 2), ('_vortex', y != 1)):
+                    auc = class_aucs(np.c_[-v, v][these], (y[these] > 0).astype(int), ('smooth', 'strange'))['strange']
+                    row |= {f'auc{what}': auc['value']} | ({'lo': auc['lo'], 'hi': auc['hi']} if not what else {})
+                rows.append(row)
+            keep('anomaly', [r for r in rows if r['run'] == name], ('run', 'score'))
+            to = ROOT/'weights'/f'{RELEASED[preset]}-{kind}'
+            net.save(to, {k: v for k, v in net.card.data.items() if k not in ('n_code', 'ordinary')}, auc={r['score']: r['auc'] for r in rows if r['run'] == name})
+            (to/'config.yaml').write_text((out/'config.yaml').read_text().replace(f'{ROOT}/', ''))
+
+
+PARTS = dict(train=train, anomaly=anomaly, test=test, curve=curve, published=published, release=release, refusals=refused, speed=speed)
 
 
 def main():

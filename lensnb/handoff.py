@@ -6,19 +6,21 @@ Docs: https://lensnb.github.io/lensnb/handoff.html.md"""
 
 # %% auto #0
 __all__ = ['fit_lens_light', 'isophote_light', 'resample', 'Prepared', 'arc_numbers', 'prepare', 'Seen', 'measure_seen',
-           'refusals']
+           'refusals', 'noise_map', 'write_for_modelling']
 
 # %% ../nbs/84_handoff.ipynb #1706ef9c
 import math
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter, label, maximum_position
 from scipy.optimize import least_squares
-from .core import InputError, Survey, need
+from .core import InputError, Survey, atomic_folder, need
 from .galaxies import isophotes
 from .pixels import Normalisation, border_sky, centre_crop
-from .scene import photograph
+from .scene import SUPERSAMPLE, photograph
+from .surveys import electrons
 from .lensing import pixel_grid
 
 # %% ../nbs/84_handoff.ipynb #37f88156
@@ -36,20 +38,21 @@ def fit_lens_light(
 )->np.ndarray:        # Light of the lens galaxy, same shape
     "The smooth galaxy in the middle"
     survey = replace(survey, size_pix=len(image), psf_image=None)
-    sky,sigma = (float(v[0]) for v in border_sky(image[None])); scale = survey.pixel_scale_arcsec
+    sky,sigma = (float(v[0]) for v in border_sky(image[None])); scale,whole,wide = survey.pixel_scale_arcsec,survey,len(image)
+    image = centre_crop(image, len(image)-2*int(0.09*len(image))); survey = replace(survey, size_pix=len(image)) # what is fitted
     r = np.hypot(*np.meshgrid(*(np.arange(len(image))-(len(image)-1)/2,)*2))*scale
     flux = np.sort((image-sky)[r<1].ravel()); near = max(float(flux.sum()), sigma)
     half = float(np.sort(r[r<1])[np.searchsorted(np.cumsum((image-sky)[r<1][np.argsort(r[r<1])]), near/2).clip(0, len(flux)-1)])
     p,unit = np.array([math.log(near), 3., math.log(max(half, 0.15)), 0.8, 0.8, 0., 0., sky]),np.array([0.3, 1, 0.3, 0.2, 0.5, 0.02, 0.02, sigma])
     low,high = np.array([p[0]-3, 0.5, math.log(0.1), 0.3, -2.5, -0.3, -0.3, sky-30*sigma]),np.array([p[0]+3, 6.5, math.log(5.), 1, 4, 0.3, 0.3, sky+sigma])
     noise = sigma*np.sqrt(1+(0.03*np.maximum(gaussian_filter(image-sky, 1), 0)/sigma)**2) # no profile fits a bright middle to the photon
-    field = good = r<0.4*len(image)*scale
+    field = good = r<0.4*wide*scale
     for _ in range(rounds): # steps in units of 1, and differences large enough for float32
         at,ends = p.copy(),((low-p)/unit+1, (high-p)/unit+1)
-        u = least_squares(lambda u: ((_hill(at+unit*(u-1), survey)-image)/noise)[good], np.clip(np.ones(8), ends[0]+1e-6, ends[1]-1e-6), bounds=ends, loss='soft_l1', diff_step=2e-3, max_nfev=20).x
+        u = least_squares(lambda u: ((_hill(at+unit*(u-1), survey)-image)/noise)[good], np.clip(np.ones(8), ends[0]+1e-6, ends[1]-1e-6), bounds=ends, loss='soft_l1', diff_step=2e-3, max_nfev=20, ftol=1e-3, xtol=1e-3, tr_solver='lsmr').x
         p = at+unit*(u-1); over = gaussian_filter((image-_hill(p, survey))/noise, 1)
         good = field & ((r<2.5*scale) | (over<3*np.median(np.abs(over[field]))))
-    return _hill(p, survey)-p[-1]
+    return _hill(p, whole)-p[-1]
 
 def isophote_light(
     image:np.ndarray, # Flux above the sky, (height, width)
@@ -168,3 +171,35 @@ def refusals(
         v,(lo,hi) = getattr(p, k),getattr(seen, k); f = '{:.0%}' if k=='outside' else '{:.3g}'
         if not lo<=v<=hi: out.append(f"{what.format(v=v)}; the classifier has seen {f.format(lo)} to {f.format(hi)}. {advice}")
     return out
+
+# %% ../nbs/84_handoff.ipynb #386f65af
+def noise_map(
+    image:np.ndarray, # Flux, (height, width)
+    survey:Survey,    # Exposures or depth, if known; one band
+    band:int=0,       # Which of its bands
+)->np.ndarray:        # Standard deviation of every pixel, same shape
+    "Noise of the sky and of the source"
+    sky,sigma = (float(v[0]) for v in border_sky(image[None]))
+    photons = float(electrons(survey)[band]) if survey.exposure_s is not None or survey.depth_5sigma_mag is not None else math.inf
+    return np.sqrt(sigma**2+np.maximum(image-sky, 0)/photons).astype(np.float32)
+
+def write_for_modelling(
+    folder,             # Folder to make
+    cutout:np.ndarray,  # Flux, (band, height, width)
+    survey:Survey,      # How it was taken: pixel scale, PSF
+    band:int=0,         # Which band
+    **header,           # Further entries of the FITS headers, e.g. ID
+)->Path:                # The folder
+    "Leave image.fits, noise_map.fits and psf.fits of a candidate"
+    fits = need('astropy.io.fits')
+    if survey.pixel_scale_arcsec is None or survey.psf_fwhm_arcsec is None: raise InputError(f"A lens model needs the pixel scale and the PSF, and those of {survey.name!r} are not both known. Give them, e.g. with --pixel-scale and --psf-fwhm.")
+    image = np.asarray(cutout[band], np.float32); sky = float(border_sky(image[None])[0][0]); size = 2*math.ceil(3*survey.psf_fwhm_arcsec[band]/survey.pixel_scale_arcsec)+1
+    one = replace(survey, bands=survey.bands[band:band+1], size_pix=size, psf_image=None, psf_fwhm_arcsec=survey.psf_fwhm_arcsec[band:band+1], zero_point_mag=None, sky_mag_arcsec2=None, exposure_s=None, n_exposure=None, depth_5sigma_mag=None)
+    point = np.zeros((size*SUPERSAMPLE,)*2, np.float32); m = size*SUPERSAMPLE//2; point[m-SUPERSAMPLE//2:m+SUPERSAMPLE//2+SUPERSAMPLE%2, m-SUPERSAMPLE//2:m+SUPERSAMPLE//2+SUPERSAMPLE%2] = 1
+    psf = photograph(torch.from_numpy(point)[None], one, one.psf_fwhm_arcsec)[0].numpy()
+    with atomic_folder(folder) as tmp:
+        for name,x in (('image', image-sky), ('noise_map', noise_map(image, survey, band)), ('psf', psf/psf.sum())):
+            head = fits.Header(dict(PIXSCALE=survey.pixel_scale_arcsec, FILTER=survey.bands[band], SURVEY=survey.name, **{k.upper()[:8]: v for k,v in header.items()}))
+            head.comments['PIXSCALE'] = 'arcsec per pixel'
+            fits.PrimaryHDU(x.astype(np.float32), head).writeto(tmp/f'{name}.fits')
+    return Path(folder)

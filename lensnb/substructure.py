@@ -339,6 +339,7 @@ def release_classes(
     calib:Store,         # Lenses it has not learned from
     prepared:list,       # `Prepared` lenses as they will come, which set the ranges
     name:str=None,       # Name of the weights; None: that of the folder
+    anomaly:str=None,    # Name of the autoencoder that goes with them
     **facts,             # Further entries of the card's metrics
 )->WeightCard:           # As written
     "Calibrate a run, measure what it has seen, and write weights in half precision"
@@ -350,7 +351,7 @@ def release_classes(
     Familiar.fit(e, some, .01).save(out/'familiar.safetensors')
     seen = measure_seen(prepared, .005).to_dict(); sha = hashlib.sha256((out/'familiar.safetensors').read_bytes()).hexdigest()
     card = replace(card, name=name or out.name, calibration=dict(method='temperature', parameters=dict(temperature=fit_temperature(z, y)), mix='a third each', n=len(y)),
-                   data={**card.data, 'seen': seen, 'familiar_sha256': sha}, metrics={**card.metrics, **facts})
+                   data={**card.data, 'seen': seen, 'familiar_sha256': sha, 'anomaly': anomaly}, metrics={**card.metrics, **facts})
     return save_weights(out, model, card, half=True)
 
 def _as_card(card): return TrainConfig(data=dict(bands=list(card.bands), size_pix=card.size_pix))

@@ -182,6 +182,7 @@ def check_input(
     resample:bool=False,  # Bring another pixel scale to the card's
 )->list:                  # Flags for the score table, maybe empty
     "Refuse data that the weights were not made for"
+    if card.n_out!=1: raise InputError(f"{card.name} tells {', '.join(card.classes)} apart, and not lenses from other things. Ask lensnb-substructure, or choose weights of a lens finder.")
     if missing := [b for b in card.bands if b.lower() not in [o.lower() for o in survey.bands]]:
         raise InputError(f"{card.name} was trained on the bands {' '.join(card.bands)}; the data has {' '.join(survey.bands)}, without {' '.join(missing)}. Name the bands of the data with --bands if they are the same, or choose other weights.")
     linear = ('flux', 'minmax')
