@@ -387,7 +387,7 @@ def train_run(
     if stopped: raise NotANumber(f"{stopped} The weights of epoch {metrics['best_epoch']}, the best of {len(rows)} before it, are kept in {out}.")
     return metrics
 
-# %% ../nbs/62_learner.ipynb #432765bd
+# %% ../nbs/62_learner.ipynb #6792eb7f
 def find_lr(
     cfg:TrainConfig,       # Of the run to come
     store:Store,           # Labelled cutouts

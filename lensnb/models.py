@@ -169,7 +169,7 @@ def create_model(
     fuse = None if fusion is None else make_fusion(fusion, n_feature, columns, column_drop)
     return LensNet(backbone, n_feature, bands, size_pix, n_out, drop_rate, stride, fixed, name, upscale, options, getattr(backbone, 'started_from', 'nothing'), fuse)
 
-# %% ../nbs/53_models.ipynb #43c299dd
+# %% ../nbs/53_models.ipynb #57dca74a
 def pick_device(
     device:str='auto', # 'auto' (a GPU if there is one), 'cpu' or 'cuda'
 )->str:                # 'cpu' or 'cuda'
@@ -179,7 +179,7 @@ def pick_device(
     if device=='cuda' and not has_gpu: raise InputError("Device cuda was asked for, but torch finds no CUDA GPU on this machine. Use auto or cpu.")
     return 'cuda' if has_gpu and device!='cpu' else 'cpu'
 
-# %% ../nbs/53_models.ipynb #f18d1dfa
+# %% ../nbs/53_models.ipynb #492215fc
 def layer_groups(
     net:LensNet, # Made by `create_model`
 )->list:         # Three lists of parameters: early layers, late layers, head
@@ -189,7 +189,7 @@ def layer_groups(
     half = layers[len(layers)//2]
     return [body[:half], body[half:], [p for m in (net.fuse, net.head, net.aux) if m is not None for p in m.parameters()]]
 
-# %% ../nbs/53_models.ipynb #71d87411
+# %% ../nbs/53_models.ipynb #d8a8e7df
 def multiply_adds(
     net:LensNet, # On any device, also meta
 )->float:        # For one cutout of its size, millions
@@ -218,7 +218,7 @@ def images_per_second(
         return time.perf_counter()-start
     return tuple(n/min([seconds(learn) for _ in range(repeats+1)][1:]) for learn in (False, True))
 
-# %% ../nbs/53_models.ipynb #092d53db
+# %% ../nbs/53_models.ipynb #24b0c347
 @cache
 def _costs(name):
     "Columns of `list_models` that are counted; empty if a network cannot take 64 pixels"
@@ -244,7 +244,7 @@ def list_models(
     costs = pd.DataFrame([_costs(n) | (_pace(n) if speed else {}) for n in df['name']])
     return pd.concat([df[['name', 'description']], costs, df[['source', 'licence']]], axis=1)
 
-# %% ../nbs/53_models.ipynb #a090eea5
+# %% ../nbs/53_models.ipynb #a3205041
 def activation_stats(
     model:nn.Module, # Any network
     x:Tensor,        # One batch, as the network takes it
