@@ -92,7 +92,7 @@ def scores_of(which):
 def gains():
     "Every row against the image alone, on the same objects"
     image, out = scores_of('image'), []
-    for which in (*NETWORKS, *CATALOGUES):
+    for which in (*NETWORKS, 'catalogue'):
         mine = scores_of(which)
         if not image or not mine or which == 'image': continue
         out.append(compare(mine, image).assign(inputs=which, seeds=len(mine), image_seeds=len(image)))
