@@ -93,7 +93,8 @@ def test_from_the_terminal(film, with_columns, tmp_path):
     cat = files.catalog[['id', 'label', 'mag_i', 'g_r', 'r_half_arcsec']]
     write_cutouts(tmp_path/'fits', files.batch(slice(None)), cat[['id']], files.survey, 'fits')
     cat.to_csv(tmp_path/'cat.csv', index=False)
-    run('lensnb-test', '--weights', film, '--data', tmp_path/'fits', '--catalog', tmp_path/'cat.csv', '--out', tmp_path/'files')
+    run('lensnb-test', '--weights', film, '--data', tmp_path/'fits', '--catalog', tmp_path/'cat.csv', '--out', tmp_path/'files', '--cam', '--cam-top', 2)
+    assert len(list((tmp_path/'files'/'cam').glob('*.png'))) == 2
     a, b = (pd.read_csv(tmp_path/o/'predictions.csv').set_index('id').logit.sort_index() for o in ('store', 'files'))
     np.testing.assert_allclose(a, b, atol=1e-3)
     assert 'oracle' not in (tmp_path/'store'/'report.html').read_text().split('</title>')[0]
@@ -158,7 +159,7 @@ def test_a_fused_run_with_targets_goes_on_where_it_was(toy, tmp_path):
     with pytest.raises(KeyboardInterrupt): train_run(cfg, toy, tmp_path/'cut', progress=False, cbs=[Stop()])
     train_run(cfg, toy, tmp_path/'cut', resume=True, progress=False)
     (a, card), (b, _) = load_weights(tmp_path/'whole'), load_weights(tmp_path/'cut')
-    assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
+    assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
     assert not any(k.startswith('aux') for k in a.state_dict()) and card.data['auxiliary'] == ['theta_e_arcsec'] and not card.oracle
 
 
