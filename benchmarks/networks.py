@@ -40,9 +40,9 @@ FEWER = {'cmu_resnet': 5000}   # images of `val` that choose its best epoch, whe
 FIGURES = {'auc': 'auc', 'auprc': 'auprc', 'tpr0': 'tpr0', 'tpr10': 'tpr10', 'tpr_at_fpr:0.01': 'tpr_1e-2', 'tpr_at_fpr:0.001': 'tpr_1e-3'}
 
 
-def store(name):
+def store(name, recipes='stores.yaml'):
     path = ROOT/'stores'/name
-    return open_store(path) if path.is_dir() else simulate_store(path, workers=os.cpu_count(), **load_recipe(ROOT/'configs'/'stores.yaml', name))
+    return open_store(path) if path.is_dir() else simulate_store(path, workers=os.cpu_count(), **load_recipe(ROOT/'configs'/recipes, name))
 
 
 def rows(path): return pd.read_csv(path) if path.is_file() else pd.DataFrame()

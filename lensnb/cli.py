@@ -166,7 +166,8 @@ def _train_config(config, overrides, options, start):
     if start:
         from lensnb.weights import find_weights, read_card
         card = read_card(find_weights(start))
-        changes += [f"model.name={card.architecture}", f"model.weights={start}", *(f"model.{k}={v}" for k,v in card.options.items())]
+        changes += [f"model.name={card.architecture}", f"model.weights={start}", *(f"model.{k}={v}" for k,v in card.options.items() if k!='columns')]
+        if card.meta_columns: changes += [f"data.meta_columns=[{','.join(c['name'] for c in card.meta_columns)}]", f"data.oracle={str(card.oracle).lower()}"]
     return load_config(config, [*changes, *overrides])
 
 def _find_lr(cfg, store, out):

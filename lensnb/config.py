@@ -34,6 +34,7 @@ class DataConfig(_Section):
     max_images:Optional[int]  = _key(None, "Train on so many images at the most; null: all", ge=2)
     max_validation:Optional[int] = _key(None, "Validate on so many images at the most, with the same share of lenses; null: all", ge=2)
     meta_columns:list[str]    = _key([], "Catalogue columns fed beside the image")
+    meta_transform:Literal['auto','none','asinh','quantile'] = _key('auto', "What tames the tails of these columns; auto: asinh where they are heavy")
     roles:dict[str,Role]      = _key({}, "Roles of columns lensnb does not know: catalogue or truth")
     oracle:bool               = _key(False, "Allow truth columns as input; such a run cannot be used on a survey")
 
@@ -59,6 +60,8 @@ class ModelConfig(_Section):
     drop_rate:float                       = _key(0., "Dropout before the last layer", ge=0, lt=1)
     stem_stride:Optional[Literal[1,2]]    = _key(None, "Step of a timm backbone's first convolution; 1 keeps small rings visible, at four times the work (sixteen for networks that cut patches); null: as designed")
     upscale:Literal[1,2]                  = _key(1, "Enlarge cutouts before the network; 2 keeps small rings visible, at four times the work")
+    fusion:Optional[Literal['concat','film']] = _key(None, "How data.meta_columns join the image: concat, beside its features; film, turning them up and down; null: concat where there are columns")
+    column_drop:float                     = _key(.1, "Share of column values, and of whole rows of them, hidden in training, so that a missing one can be borne", ge=0, lt=1)
 
 # %% ../nbs/02_config.ipynb #d6a6799f
 class TrainSection(_Section):
@@ -73,6 +76,8 @@ class TrainSection(_Section):
     lens_weight:float|Literal['balanced'] = _key(1., "Weight of a lens in the loss; balanced: as many times as non-lenses outnumber lenses")
     label_smoothing:float     = _key(0., "Label smoothing", ge=0, lt=.5)
     smooth_after:int          = _key(0, "First epochs without label smoothing", ge=0)
+    auxiliary:list[str]       = _key([], "Truth columns that the network learns to tell of lenses beside the class, such as theta_e_arcsec; they are targets, never inputs")
+    auxiliary_weight:float    = _key(.2, "Weight of these targets in the loss, each in units of its spread", gt=0)
     freeze_epochs:int         = _key(0, "First epochs in which only the last layer learns", ge=0)
     body_lr:float             = _key(1., "Learning rate of the first layers as a part of the last layer's; layers between lie between", gt=0, le=1)
     freeze_norm:bool          = _key(False, "Keep batch-norm statistics as they are: for fine-tuning on few images")

@@ -36,7 +36,7 @@ from .objective import Fast, LensLoss, choose_arithmetic, group_rates, keep_memo
 from .plot import save_figure
 from .store import Store, open_store
 from .track import Track, start_run
-from .weights import WeightCard, load_weights, save_weights
+from .weights import WeightCard, find_weights, load_weights, read_card, save_weights
 
 # %% ../nbs/62_learner.ipynb #7038ec3e
 class NotANumber(InputError): "The loss, or a validation score, is not a number"
@@ -61,7 +61,7 @@ class Watch(Callback):
         if not self.training: return
         loss = self.loss.item()
         if not np.isfinite(loss): raise NotANumber(f"The loss is not a number in epoch {self.epoch}, batch {self.iter}. Try a smaller train.lr, train.grad_clip=1 or train.precision=fp32.")
-        self.total += loss*len(self.pred); self.n += len(self.pred)
+        self.total += loss*len(self.yb[0]); self.n += len(self.yb[0])
 
     def after_train(self): self.trained = time.time()-self.start
     def before_validate(self): self.preds,self.ys = [],[]
@@ -177,16 +177,19 @@ def start_model(
 )->LensNet:          # With random, ImageNet, or released weights
     "The network a config asks for"
     m,bands = cfg.model,feed.bands
-    if cfg.data.meta_columns: raise InputError(f"data.meta_columns are given, but {m.name} looks at images only. Leave them out.")
+    names = cfg.data.meta_columns
     seed_everything(cfg.seed)
-    net = create_model(m.name, len(bands), feed.size_pix, pretrained=m.pretrained, drop_rate=m.drop_rate, stem_stride=m.stem_stride, upscale=m.upscale)
+    net = create_model(m.name, len(bands), feed.size_pix, pretrained=m.pretrained, drop_rate=m.drop_rate, stem_stride=m.stem_stride, upscale=m.upscale, fusion=m.fusion or ('concat' if names else None), columns=len(names), column_drop=m.column_drop)
     if m.weights:
         old,card = load_weights(m.weights)
-        def said(name, bands, pixels, options): return f"{name} on {' '.join(bands)} ({pixels})" + ''.join(f", {k} {v}" for k,v in options.items())
-        mine,theirs = said(m.name, bands, feed.norm.pixels, net.options),said(card.architecture, card.bands, card.pixels, card.options)
-        if mine!=theirs: raise InputError(f"model.weights {m.weights} is {theirs}, but this run is {mine}. Set model.name, data.bands or the store to match.")
-        net.load_state_dict(old.state_dict())
+        pixels_only = not card.meta_columns    # such weights may be told of columns now
+        def said(name, bands, pixels, options, columns): return f"{name} on {' '.join(bands)} ({pixels})" + ''.join(f", {k} {v}" for k,v in options.items() if not (pixels_only and k in ('fusion', 'columns'))) + ('' if pixels_only else f" ({' '.join(columns)})")
+        mine,theirs = said(m.name, bands, feed.norm.pixels, net.options, names),said(card.architecture, card.bands, card.pixels, card.options, [c['name'] for c in card.meta_columns])
+        if mine!=theirs: raise InputError(f"model.weights {m.weights} is {theirs}, but this run is {mine}. Set model.name, data.bands, data.meta_columns or the store to match.")
+        new = net.state_dict()
+        net.load_state_dict({k:v if k not in (o := old.state_dict()) or o[k].shape!=v.shape else o[k] for k,v in new.items()})
         net.started_from = f"lensnb weights {card.name} (sha256 {card.sha256[:12]})"
+    if cfg.train.auxiliary: net.aux = nn.Linear(net.n_feature, len(cfg.train.auxiliary))
     return net
 
 # %% ../nbs/62_learner.ipynb #f045aa7c
@@ -217,8 +220,8 @@ def make_card(
     feed,survey,meta = dls.feed,dls.feed.store.survey,dls.feed.store.meta
     scale,scales,psf = survey.pixel_scale_arcsec,_all(dls, 'pixel_scale_arcsec'),_all(dls, 'psf_fwhm_arcsec')
     recipe = {k:v for k,v in meta.items() if k not in ('survey','columns','scale','dtype','complete','format_version')}
-    also = {} if len(dls.stores)==1 else dict(also=[o.path.name for o in dls.stores[1:]])
-    held = {} if dls.valid.feed is feed else dict(validation_store=dls.valid.feed.store.path.name)
+    also = ({} if len(dls.stores)==1 else dict(also=[o.path.name for o in dls.stores[1:]])) | (dict(auxiliary=list(cfg.train.auxiliary)) if cfg.train.auxiliary else {})
+    held = {} if dls.valid.feed.store is feed.store else dict(validation_store=dls.valid.feed.store.path.name)
     return WeightCard(name=cfg.name, architecture=cfg.model.name, options=net.options, started_from=net.started_from, bands=feed.bands, pixels=survey.pixels, size_pix=feed.size_pix, normalisation=feed.norm.to_dict(),
         threshold=threshold, threshold_from='highest TPR - FPR on validation', pixel_scale_arcsec=scale, scale_range_arcsec=scales and (.8*min(scales), 1.25*max(scales)),
         psf_range_arcsec=psf and (.8*min(psf), 1.25*max(psf)), meta_columns=tuple(dls.meta_columns), oracle=any(c['role']=='truth' for c in dls.meta_columns),
@@ -233,7 +236,8 @@ def finish(
     dls,              # Of `make_dls`
     facts:dict,       # Epochs, speed, precision
 )->tuple:             # What metrics.json holds; the validation scores
-    "Write scores, metrics, figures, weights and card"
+    "Write scores, metrics, figures, weights and card; the head of auxiliary targets is taken off"
+    net.aux = None
     scores = validation_scores(net, dls)
     threshold = best_threshold(scores)
     scores = replace(scores, pred=scores.p_lens>=threshold)
@@ -335,7 +339,9 @@ def prepare(
     device = pick_device(cfg.train.device)
     if cfg.train.threads: torch.set_num_threads(cfg.train.threads)
     if validation is None and cfg.data.validation: validation = open_store(cfg.data.validation)
-    dls = make_dls(store, cfg, device, Augment(cfg.augment, store.survey.pixels), validation, [*((open_store(o), None) for o in cfg.data.also), *extra])
+    old = read_card(find_weights(cfg.model.weights)).meta_columns if cfg.model.weights else ()
+    columns = list(old) if [c['name'] for c in old]==cfg.data.meta_columns else None
+    dls = make_dls(store, cfg, device, Augment(cfg.augment, store.survey.pixels), validation, [*((open_store(o), None) for o in cfg.data.also), *extra], columns)
     return dls, start_model(cfg, dls.feed).to(device)
 
 def _fit_or_stop(cfg, dls, model, out, *args):
@@ -381,7 +387,7 @@ def train_run(
     if stopped: raise NotANumber(f"{stopped} The weights of epoch {metrics['best_epoch']}, the best of {len(rows)} before it, are kept in {out}.")
     return metrics
 
-# %% ../nbs/62_learner.ipynb #432765bd
+# %% ../nbs/62_learner.ipynb #6792eb7f
 def find_lr(
     cfg:TrainConfig,       # Of the run to come
     store:Store,           # Labelled cutouts

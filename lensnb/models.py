@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from .core import InputError
 from .equivariant import D4CNN
+from .heads import make_fusion
 from .networks import CMUResNet, DenseAttention, LensCNN
 from .pretrained import TIMM, check_name, timm_backbone
 
@@ -40,12 +41,14 @@ class LensNet(nn.Module):
         upscale:int=1,         # The input is enlarged so many times before the backbone
         options:dict=None,     # What was asked for beyond name, bands and size
         started_from:str='',   # What the first weights were
+        fuse:nn.Module=None,   # Of `make_fusion`: joins catalogue columns to the embedding
     ):
         super().__init__()
         self.backbone,self.n_feature,self.bands,self.size_pix,self.n_out = backbone,n_feature,bands,size_pix,n_out
         self.stride,self.fixed_size,self.name = stride,fixed_size,name
         self.upscale,self.options,self.started_from = upscale,options or {},started_from
-        self.drop,self.head = nn.Dropout(drop_rate),nn.Linear(n_feature, n_out)
+        self.fuse,self.aux = fuse,None
+        self.drop,self.head = nn.Dropout(drop_rate),nn.Linear(fuse.n_out if fuse else n_feature, n_out)
         nn.init.normal_(self.head.weight, std=.01)
         nn.init.zeros_(self.head.bias)
 
@@ -61,12 +64,24 @@ class LensNet(nn.Module):
         if self.upscale>1: x = F.interpolate(x, scale_factor=self.upscale, mode='bilinear', align_corners=False)
         return self.backbone(x)
 
+    def decide(self,
+        h:Tensor,         # Of `embed`, (n, n_feature)
+        meta:Tensor=None, # Standardised catalogue columns, (n, n_meta), NaN where missing; not used by a network of pixels alone
+    )->Tensor:            # Logits, (n,) for one output, else (n, n_out)
+        "The verdict on what was seen and what the catalogue says"
+        if self.fuse is not None:
+            if meta is None: raise InputError(f"{self.name or 'This network'} takes {self.fuse.columns.n_column} catalogue columns beside the image, and got none.")
+            h = self.fuse(h, meta)
+        z = self.head(self.drop(h))
+        return z.squeeze(1) if self.n_out==1 else z
+
     def forward(self,
         x:Tensor,         # Normalised cutouts, (n, bands, h, w)
-        meta:Tensor=None, # Catalogue columns, (n, n_meta); not used by a network of pixels alone
-    )->Tensor:            # Logits, (n,) for one output, else (n, n_out)
-        z = self.head(self.drop(self.embed(x)))
-        return z.squeeze(1) if self.n_out==1 else z
+        meta:Tensor=None, # Catalogue columns, (n, n_meta)
+    ):                    # Logits; in training with `aux` also what it says, (n, n_target)
+        h = self.embed(x)
+        z = self.decide(h, meta)
+        return (z, self.aux(h)) if self.training and self.aux is not None else z
 
 # %% ../nbs/53_models.ipynb #cda91309
 @dataclass(frozen=True)
@@ -131,6 +146,9 @@ def create_model(
     drop_rate:float=0.,      # Dropout before the head
     stem_stride:int=None,    # Stride of the first convolution; None: as designed
     upscale:int=1,           # 2 doubles the input inside the network
+    fusion:str=None,         # 'concat' or 'film': how catalogue columns join; None: a network of pixels alone
+    columns:int=0,           # Catalogue columns beside the image
+    column_drop:float=0.,    # Share of their values hidden in training
 )->LensNet:                  # Ready to train
     "Make a network by name for cutouts of this many bands and pixels"
     if pretrained not in ('none', 'imagenet'):
@@ -146,10 +164,12 @@ def create_model(
     if size_pix<stride:
         raise InputError(f"{name} shrinks a cutout {stride} times and needs at least that many pixels, got {size_pix}. Cut larger stamps or choose another network, e.g. lens_cnn.")
     fixed = hasattr(getattr(backbone, 'patch_embed', None), 'img_size')
-    options = {**({} if stem_stride is None else dict(stem_stride=stem_stride)), **({} if upscale==1 else dict(upscale=upscale))}
-    return LensNet(backbone, _features(backbone, name, bands, size_pix*upscale), bands, size_pix, n_out, drop_rate, stride, fixed, name, upscale, options, getattr(backbone, 'started_from', 'nothing'))
+    options = {**({} if stem_stride is None else dict(stem_stride=stem_stride)), **({} if upscale==1 else dict(upscale=upscale)), **({} if fusion is None else dict(fusion=fusion, columns=columns))}
+    n_feature = _features(backbone, name, bands, size_pix*upscale)
+    fuse = None if fusion is None else make_fusion(fusion, n_feature, columns, column_drop)
+    return LensNet(backbone, n_feature, bands, size_pix, n_out, drop_rate, stride, fixed, name, upscale, options, getattr(backbone, 'started_from', 'nothing'), fuse)
 
-# %% ../nbs/53_models.ipynb #43c299dd
+# %% ../nbs/53_models.ipynb #57dca74a
 def pick_device(
     device:str='auto', # 'auto' (a GPU if there is one), 'cpu' or 'cuda'
 )->str:                # 'cpu' or 'cuda'
@@ -159,7 +179,7 @@ def pick_device(
     if device=='cuda' and not has_gpu: raise InputError("Device cuda was asked for, but torch finds no CUDA GPU on this machine. Use auto or cpu.")
     return 'cuda' if has_gpu and device!='cpu' else 'cpu'
 
-# %% ../nbs/53_models.ipynb #f18d1dfa
+# %% ../nbs/53_models.ipynb #492215fc
 def layer_groups(
     net:LensNet, # Made by `create_model`
 )->list:         # Three lists of parameters: early layers, late layers, head
@@ -167,9 +187,9 @@ def layer_groups(
     body = list(net.backbone.parameters())
     layers = [i for i,p in enumerate(body) if p.ndim>1]   # each begins a convolution or a linear layer
     half = layers[len(layers)//2]
-    return [body[:half], body[half:], list(net.head.parameters())]
+    return [body[:half], body[half:], [p for m in (net.fuse, net.head, net.aux) if m is not None for p in m.parameters()]]
 
-# %% ../nbs/53_models.ipynb #71d87411
+# %% ../nbs/53_models.ipynb #d8a8e7df
 def multiply_adds(
     net:LensNet, # On any device, also meta
 )->float:        # For one cutout of its size, millions
@@ -198,7 +218,7 @@ def images_per_second(
         return time.perf_counter()-start
     return tuple(n/min([seconds(learn) for _ in range(repeats+1)][1:]) for learn in (False, True))
 
-# %% ../nbs/53_models.ipynb #092d53db
+# %% ../nbs/53_models.ipynb #24b0c347
 @cache
 def _costs(name):
     "Columns of `list_models` that are counted; empty if a network cannot take 64 pixels"
@@ -224,7 +244,7 @@ def list_models(
     costs = pd.DataFrame([_costs(n) | (_pace(n) if speed else {}) for n in df['name']])
     return pd.concat([df[['name', 'description']], costs, df[['source', 'licence']]], axis=1)
 
-# %% ../nbs/53_models.ipynb #a090eea5
+# %% ../nbs/53_models.ipynb #a3205041
 def activation_stats(
     model:nn.Module, # Any network
     x:Tensor,        # One batch, as the network takes it

@@ -20,7 +20,7 @@ from .core import KNOWN_COLUMNS, InputError, Scores, band_index
 from .cutouts import Cutouts
 from .engine import make_engine
 from .pixels import border_sky, centre_crop
-from .weights import WeightCard, check_input, fit_pixels, load_weights, probability, scale_factor
+from .weights import WeightCard, card_columns, check_input, fit_pixels, load_weights, probability, scale_factor
 
 # %% ../nbs/63_predict.ipynb #168c263d
 @torch.no_grad()
@@ -58,7 +58,7 @@ def without_noise(
     return f"band {flat[0]} is constant along its border, so its noise cannot be measured" if flat else ''
 
 # %% ../nbs/63_predict.ipynb #621d8a0a
-def _score(engine, card, todo):
+def _score(engine, card, todo, meta=None):
     "(row, logit, flags) of cutouts (row, pixels, flags); (row, reason) of those without noise"
     bad,sky = [],()
     if todo and card.pixels!='composite8':
@@ -67,7 +67,8 @@ def _score(engine, card, todo):
         bad = [(o[0], w) for o,w in zip(todo, why) if w]
         ok = [k for k,w in enumerate(why) if not w]
         todo,sky = [todo[k] for k in ok],tuple(s[ok] for s in sky)
-    logit = engine(np.stack([o[1] for o in todo]), *sky) if todo else ()
+    beside = {} if meta is None else dict(meta=meta[[o[0] for o in todo]])
+    logit = engine(np.stack([o[1] for o in todo]), *sky, **beside) if todo else ()
     return [(i, z, flags) for (i,_,flags),z in zip(todo, logit)], bad
 
 def _read(card, cutouts, rows, index, factor):
@@ -97,7 +98,7 @@ def _sky_columns(card, cutouts, index):
     if card.size_pix==cutouts.store.survey.size_pix and {*names[0], *names[1]}<={*cutouts.catalog}: return [cutouts.catalog[o].to_numpy(np.float32) for o in names]
 
 # %% ../nbs/63_predict.ipynb #2f0b6719
-def _score_block(engine, card, cutouts, rows, index, columns, flags):
+def _score_block(engine, card, cutouts, rows, index, columns, flags, meta=None):
     "The same of consecutive rows of a store"
     store,at = cutouts.store,band_index(cutouts.store.survey.bands, card.bands)
     x = _block(store.images, rows)
@@ -107,9 +108,10 @@ def _score_block(engine, card, cutouts, rows, index, columns, flags):
         sky = np.full((2, len(x), len(at)), np.nan, np.float32)
         sky[:,good] = [c[rows[0]:rows[-1]+1][good] for c in columns] if columns else border_sky(x[good], scale=scale)
         good &= (np.isfinite(sky[0]) & (sky[1]>0) & np.isfinite(sky[1])).all(1)
-    logit = engine(x[good], *(o[good] for o in sky), scale=scale) if good.any() else ()
+    beside = {} if meta is None else dict(meta=meta[rows[0]:rows[-1]+1][good])
+    logit = engine(x[good], *(o[good] for o in sky), scale=scale, **beside) if good.any() else ()
     todo,bad = _read(card, cutouts, [rows[k] for k in np.flatnonzero(~good)], index, 1.)
-    more,flat = _score(engine, card, todo)
+    more,flat = _score(engine, card, todo, meta)
     return [(rows[k], z, flags) for k,z in zip(np.flatnonzero(good), logit)]+more, bad+flat
 
 # %% ../nbs/63_predict.ipynb #1e64bcaf
@@ -132,16 +134,16 @@ def _table(card, catalog, logit, flags, prior):
     pred = probability(card, logit)>=card.threshold
     return Scores.from_frame(known.assign(logit=logit, p_lens=probability(card, logit, prior), pred=pred, flags=flags))
 
-def _work(engine, card, cutouts, batch_size, factor):
+def _work(engine, card, cutouts, batch_size, factor, meta=None):
     "What to do with a job, and the jobs: blocks of a store, or cutouts that were read one by one"
     n,index = len(cutouts),band_index(cutouts.survey.bands, card.bands)
     blocks = (range(i, min(i+batch_size, n)) for i in range(0, n, batch_size))
     if cutouts.store is not None and len(cutouts.store)==n and factor==1:
         columns,flags = _sky_columns(card, cutouts, index),['cropped'] if cutouts.store.survey.size_pix>card.size_pix else []
-        return lambda rows: (len(rows), *_score_block(engine, card, cutouts, rows, index, columns, flags)), blocks
+        return lambda rows: (len(rows), *_score_block(engine, card, cutouts, rows, index, columns, flags, meta)), blocks
     def score(job):
         size,todo,bad = job
-        done,flat = _score(engine, card, todo)
+        done,flat = _score(engine, card, todo, meta)
         return size, done, bad+flat
     return score, ((len(rows), *_read(card, cutouts, rows, index, factor)) for rows in blocks)
 
@@ -162,8 +164,10 @@ def predict(
     if prior is not None: probability(card, 0., prior)   # refused before anything is read
     common,factor = check_input(card, cutouts.survey, resample=resample),scale_factor(card, cutouts.survey)
     if 'scale_unknown' in common: warnings.warn(f"The pixel scale of the data is unknown; {card.name} was trained at {card.pixel_scale_arcsec:.3g} arcsec/pixel. Say --pixel-scale to have it checked.", stacklevel=2)
+    meta,lacking = card_columns(card, cutouts.catalog)
+    common += lacking+['oracle']*card.oracle
     if isinstance(engine, str): engine = make_engine(model, card, engine, device, tta, len(cutouts))
-    work,jobs = _work(engine, card, cutouts, batch_size, factor)
+    work,jobs = _work(engine, card, cutouts, batch_size, factor, meta)
     done,bad = [],[]
     with tqdm(total=len(cutouts), desc='scoring', unit='image', disable=not progress) as bar:
         for size,some,lost in _side_by_side(work, jobs, engine.workers):

@@ -22,6 +22,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from .calibrate import brier, calibrated, check_disjoint, cross_calibrate, ece, log_loss, plot_reliability
+from .columns import ORACLE
 from .compare import compare, leaderboard, plot_compare
 from .core import InputError, Scores, atomic_file, read_json, read_table
 from .cutouts import Cutouts, open_cutouts
@@ -350,7 +351,7 @@ def report_run(
     blocks = [*folder_blocks(folder, scores, metrics or {}, card, sky, images, more),
         table_block(card_table(card), 'What these weights are, and what they accept.', 'Weight card', max_rows=100) if card else no_card, attempt(config, heading='Settings')]
     facts = [' '.join(o) if isinstance(o, list) else str(o) for o in (card.get('architecture',''), card.get('bands',''), card.get('pixels',''))]
-    return _write(out or folder/'report.html', page(title or f"Training run {folder.resolve().name}", blocks, ' · '.join(o for o in facts if o)))
+    return _write(out or folder/'report.html', page((title or f"Training run {folder.resolve().name}")+f' ({ORACLE})'*bool(card.get('oracle')), blocks, ' · '.join(o for o in facts if o)))
 
 # %% ../nbs/90_report.ipynb #77ecd4b7
 def report_test(
@@ -370,7 +371,8 @@ def report_test(
     more = (no_metrics, attempt(cam_block, folder, scores, n_cam, heading='Heat maps'))
     blocks = [*folder_blocks(folder, scores, metrics or {}, {}, sky, images, more), attempt(candidates_block, scores, heading='Best candidates'),
         attempt(bad_block, bad, heading='Files that could not be used') if bad.is_file() else '']
-    return _write(out or folder/'report.html', page(title or f"Test {folder.resolve().name}", blocks, f"{len(scores):,} objects, {int((scores.pred==1).sum()):,} called lenses"))
+    oracle = scores.flags is not None and any('oracle' in str(o).split(';') for o in scores.flags)
+    return _write(out or folder/'report.html', page((title or f"Test {folder.resolve().name}")+f' ({ORACLE})'*oracle, blocks, f"{len(scores):,} objects, {int((scores.pred==1).sum()):,} called lenses"))
 
 # %% ../nbs/90_report.ipynb #7ff223e8
 def candidates_block(

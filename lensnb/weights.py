@@ -6,8 +6,8 @@ Docs: https://lensnb.github.io/lensnb/weights.html.md"""
 
 # %% auto #0
 __all__ = ['CARD_VERSION', 'WeightCard', 'probability', 'probability_at', 'recalibrate', 'read_card', 'save_weights',
-           'weight_roots', 'known_weights', 'find_weights', 'load_weights', 'scale_factor', 'check_input', 'fit_pixels',
-           'as_input']
+           'weight_roots', 'known_weights', 'find_weights', 'load_weights', 'scale_factor', 'check_input',
+           'card_columns', 'fit_pixels', 'as_input']
 
 # %% ../nbs/54_weights.ipynb #0c5c4890
 import hashlib, math, os
@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save
 from scipy.ndimage import affine_transform, gaussian_filter
 from torch import nn
 from .calibrate import apply_calibration, logit_at
+from .columns import check_inputs, column_inputs
 from .core import InputError, Survey, atomic_file, read_json, write_json
 from .models import create_model
 from .pixels import Normalisation, centre_crop
@@ -44,9 +45,9 @@ class WeightCard:
     psf_range_arcsec:tuple=None          # Accepted PSF FWHM, arcsec, (low, high)
     classes:tuple=('non-lens','lens')    # Two classes share one output
     calibration:dict=field(default_factory=lambda: dict(method='none', parameters={}, mix=None)) # From logit to probability
-    meta_columns:tuple=()                # Catalogue inputs: dicts of name, unit, mean, std, quantiles
+    meta_columns:tuple=()                # Catalogue inputs: dicts of `columns.fit_columns`: name, unit, role, transform, quantiles
     oracle:bool=False                    # Was fed truth columns: no use on a survey
-    options:dict=field(default_factory=dict) # Further choices of `create_model`: stem_stride, upscale
+    options:dict=field(default_factory=dict) # Further choices of `create_model`: stem_stride, upscale, fusion, columns
     started_from:str=''                      # What the first weights were
     data:dict=field(default_factory=dict)    # Recipe and seeds of the training data
     metrics:dict=field(default_factory=dict) # Validation figures with intervals
@@ -57,7 +58,8 @@ class WeightCard:
     def __post_init__(self):
         for f in fields(self):
             if isinstance(v := getattr(self, f.name), list): object.__setattr__(self, f.name, tuple(v))
-        if odd := sorted(set(self.options)-{'stem_stride', 'upscale'}): raise InputError(f"The card of {self.name!r} has an option {odd[0]!r} that no network has. Was it edited by hand, or written by a newer lensnb?")
+        if odd := sorted(set(self.options)-{'stem_stride', 'upscale', 'fusion', 'columns'}): raise InputError(f"The card of {self.name!r} has an option {odd[0]!r} that no network has. Was it edited by hand, or written by a newer lensnb?")
+        if (n := self.options.get('columns', 0))!=len(self.meta_columns): raise InputError(f"The card of {self.name!r} describes {len(self.meta_columns)} catalogue columns, and its network takes {n}. Was it edited by hand?")
         if not 0<=self.threshold<=1: raise InputError(f"The threshold of {self.name!r} must be a probability, got {self.threshold}.")
     @property
     def n_out(self): return 1 if len(self.classes)==2 else len(self.classes)
@@ -204,6 +206,16 @@ def check_input(
     return flags
 
 # %% ../nbs/54_weights.ipynb #4edae40b
+def card_columns(
+    card:WeightCard,  # Of the network
+    catalog,          # DataFrame of the objects to be scored
+)->tuple:             # (n, column) float32, NaN where missing, or None for a network of pixels alone; flags for the score table
+    "Catalogue columns as the card's network takes them, or a refusal"
+    if not card.meta_columns: return None, []
+    lacking = check_inputs(catalog, card.meta_columns, card.name)
+    return column_inputs(catalog, card.meta_columns), [f'missing:{c}' for c in lacking]
+
+# %% ../nbs/54_weights.ipynb #59efb712
 def fit_pixels(
     card:WeightCard,     # Of the network
     x:np.ndarray,        # One cutout, (band, height, width)
