@@ -155,11 +155,6 @@ class Scene:
     artefacts:tuple = ()                      # What the camera must spoil: names of `camera.ARTEFACTS`
 
 # %% ../nbs/21_scene.ipynb #3255da4d
-@lru_cache
-def _sectors(size_pix):
-    a = np.arange(size_pix)-(size_pix-1)/2
-    return np.floor((np.arctan2(a[:,None], a[None])+np.pi)/(2*np.pi)*18).astype(int)%18
-
 def arc_pixels(
     arc:np.ndarray,    # Lensed light alone in the bluest band, (height, width)
     other:np.ndarray,  # All other light in it, same unit and shape
@@ -167,6 +162,12 @@ def arc_pixels(
 )->np.ndarray:         # (height, width), bool
     "Where an arc can be seen"
     return (arc>2*sigma) & (arc>0.35*np.maximum(other, 0))
+
+# %% ../nbs/21_scene.ipynb #5f4b0239
+@lru_cache
+def _sectors(size_pix):
+    a = np.arange(size_pix)-(size_pix-1)/2
+    return np.floor((np.arctan2(a[:,None], a[None])+np.pi)/(2*np.pi)*18).astype(int)%18
 
 def visible_arc(
     arc:np.ndarray,    # Lensed light alone in the bluest band, (height, width)
