@@ -242,7 +242,11 @@ def _open_weights(weights, cam):
     from lensnb.committee import is_ensemble, load_committee
     from lensnb.core import InputError
     from lensnb.weights import load_weights
-    if not is_ensemble(weights): model,card = load_weights(weights); return model, card, card.bands
+    if cam: from lensnb.cam import check_method, target_layer; check_method(cam)
+    if not is_ensemble(weights):
+        model,card = load_weights(weights)
+        if cam: target_layer(model) # refused before anything is scored
+        return model, card, card.bands
     committee = load_committee(weights)
     if cam: raise InputError(f"A heat map shows where one network looks, and {committee.card.name} has {len(committee.members)}: {', '.join(committee.members)}. Leave out --cam, or ask for one of them with --weights.")
     return committee, committee.card, committee.bands
@@ -254,15 +258,13 @@ def _predict_any(model, card, cutouts, engine, device, tta, **options):
     return predict_committee(model, cutouts, score=lambda pair, cuts, **o: _predict(*pair, cuts, engine, device, tta, **o), **options)
 
 # %% ../nbs/91_cli.ipynb #2aff1b0f
-def _write_cams(model, card, cutouts, scores, folder, top):
+def _write_cams(model, card, cutouts, scores, folder, method, top):
     "Class activation maps of the objects with the highest logits"
     import numpy as np
-    from tqdm import tqdm
-    from lensnb.cam import save_cam
+    from lensnb.cam import save_cams
     from lensnb.page import safe_name
     row = {k:i for i,k in enumerate(cutouts.catalog['id'])}; folder.mkdir()
-    for k in tqdm(np.argsort(-scores.logit)[:top], desc='CAM', unit='image'):
-        save_cam(model, card, cutouts, row[scores.id[k]], folder/f'{safe_name(scores.id[k])}.png')
+    save_cams(model, card, cutouts, {row[scores.id[k]]:folder/f'{safe_name(scores.id[k])}.png' for k in np.argsort(-scores.logit)[:top]}, method, progress=True)
 
 def _write_metrics(scores, threshold, folder):
     "metrics.json, roc.png, confusion.png where labels are known"
@@ -288,7 +290,7 @@ def lensnb_test(
     catalog:str=None,        # Table with ids, labels or positions; default: looked for beside the images
     resample:bool=False,     # Bring another pixel scale to that of the weights
     tta:bool=False,          # Average over the eight symmetries
-    cam:bool=False,          # Write a class activation map for each object
+    cam:Annotated[str, dict(nargs='?', const='layercam')]=None, # Write a class activation map for each object: layercam, gradcam or gradcam++; default: layercam
     cam_top:int=None,        # Only for so many of the most lens-like
     device:Annotated[str, dict(choices=['auto','cpu','cuda'])]='auto', # Where to compute
     engine:Annotated[str, dict(choices=['auto','torch','openvino','onnx','openvino-bf16'])]='auto', # What computes the network; auto: the fastest that agrees with PyTorch
@@ -310,7 +312,7 @@ def lensnb_test(
         scores.write(tmp/'predictions.csv')
         if len(bad): write_table(bad, tmp/'bad_files.csv')
         m = _write_metrics(scores, threshold, tmp)
-        if cam: _write_cams(model, card, cuts, scores, tmp/'cam', cam_top)
+        if cam: _write_cams(model, card, cuts, scores, tmp/'cam', cam, cam_top)
         if m: save_pictures(scores, cuts, tmp/'worst')
         report_test(tmp, title=f'Test {Path(out).name}', sky=Sky() if prior is None else Sky(prior))
     print(_test_line(scores, bad, threshold, m, out))
@@ -322,7 +324,7 @@ def _test_line(scores, bad, threshold, m, out):
     if m: s += f"; {_auc(m)}"
     return f"{s}. {Path(out)/'predictions.csv'}"
 
-# %% ../nbs/91_cli.ipynb #a71c0e8f
+# %% ../nbs/91_cli.ipynb #3e46e78d
 def _page_path(out, name):
     "Where a page goes: a new folder, or a file here"
     from lensnb.core import check_output_folder
@@ -344,7 +346,7 @@ def _tell(table):
     for o in dict.fromkeys((table.said, *table.notes, few_lenses(table.scores))):
         if o: _note(o)
 
-# %% ../nbs/91_cli.ipynb #3e46e78d
+# %% ../nbs/91_cli.ipynb #a2792e68
 @command
 def lensnb_report(
     *scores:str,        # Runs, tests or score tables (CSV, parquet); several are compared; several seeds of one finder: a,b,c
@@ -378,7 +380,7 @@ def lensnb_report(
     path = report_scores(tables[0], _page_path(out, tables[0].name), sky, read_json(calibration, 'the calibration') if calibration else None, images)
     print(f"{_auc(dict(auc=auc_interval(tables[0].scores)))}. Report: {path}")
 
-# %% ../nbs/91_cli.ipynb #d94b0be4
+# %% ../nbs/91_cli.ipynb #3047fda9
 @command
 def lensnb_calibrate(
     scores:str,         # Run, test or score table (CSV, parquet) with labels; objects that the network did not learn from

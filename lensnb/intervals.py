@@ -7,7 +7,7 @@ Docs: https://lensnb.github.io/lensnb/intervals.html.md"""
 # %% auto #0
 __all__ = ['one_class', 'split_classes', 'group_codes', 'proportion', 'clopper_pearson', 'figure', 'unknown', 'effective_number',
            'placements', 'auc_interval', 'hanley_mcneil', 'smallest_fpr', 'passing', 'ladder', 'rates', 'area',
-           'purity', 'average_precision', 'resample', 'cells']
+           'purity', 'average_precision', 'resample', 'cells', 'mean_ratio']
 
 # %% ../nbs/39_intervals.ipynb #374ba72a
 import numpy as np
@@ -249,3 +249,19 @@ def cells(
     cell[first] = np.arange(len(first))
     cell = np.repeat(cell, np.diff(start, append=len(order)))
     return order[cell>=0], cell[cell>=0], times
+
+# %% ../nbs/39_intervals.ipynb #f07dd151
+def mean_ratio(
+    top:np.ndarray,         # A number for each object, (n,)
+    bottom:np.ndarray=None, # Another for the same objects, (n,); None: 1
+    n_boot:int=2000,        # Replicates
+    seed:int=0,             # Seed of the draw
+    level:float=.95,        # Coverage of the interval
+)->dict:                    # value, lo, hi; a note in place of numbers if there is nothing to average
+    "Mean of one quantity over the mean of another, with its bootstrap interval"
+    top = np.asarray(top, float); bottom = np.ones_like(top) if bottom is None else np.asarray(bottom, float)
+    if top.shape!=bottom.shape or top.ndim!=1: raise InputError(f"A ratio of means takes two numbers for each object, (n,) and (n,); got {top.shape} and {bottom.shape}.")
+    if not len(top) or not bottom.mean()>0: return unknown('there is nothing to divide by' if len(top) else 'there is nothing to average')
+    drawn = np.random.default_rng(seed).multinomial(len(top), np.full(len(top), 1/len(top)), n_boot)
+    with np.errstate(divide='ignore', invalid='ignore'): ratio = (drawn@top)/(drawn@bottom)
+    return figure(top.mean()/bottom.mean(), *np.nanquantile(ratio, [(1-level)/2,(1+level)/2]))

@@ -6,7 +6,7 @@ Docs: https://lensnb.github.io/lensnb/scene.html.md"""
 
 # %% auto #0
 __all__ = ['SUPERSAMPLE', 'WIDE', 'G', 'R', 'I', 'blur_and_bin', 'core_fwhm', 'blur', 'photograph', 'band_rows', 'Component',
-           'expose', 'Scene', 'visible_arc', 'arc_truth', 'is_visible']
+           'expose', 'Scene', 'arc_pixels', 'visible_arc', 'arc_truth', 'is_visible']
 
 # %% ../nbs/21_scene.ipynb #6ff4f411
 import math
@@ -155,6 +155,15 @@ class Scene:
     artefacts:tuple = ()                      # What the camera must spoil: names of `camera.ARTEFACTS`
 
 # %% ../nbs/21_scene.ipynb #3255da4d
+def arc_pixels(
+    arc:np.ndarray,    # Lensed light alone in the bluest band, (height, width)
+    other:np.ndarray,  # All other light in it, same unit and shape
+    sigma:float,       # Noise of the sky in a pixel, same unit
+)->np.ndarray:         # (height, width), bool
+    "Where an arc can be seen"
+    return (arc>2*sigma) & (arc>0.35*np.maximum(other, 0))
+
+# %% ../nbs/21_scene.ipynb #5f4b0239
 @lru_cache
 def _sectors(size_pix):
     a = np.arange(size_pix)-(size_pix-1)/2
@@ -166,7 +175,7 @@ def visible_arc(
     sigma:float,       # Noise of the sky in a pixel, same unit
 )->tuple[int,int,int]: # Visible pixels; longest run of neighbouring 20° sectors with at least three; sectors with at least three
     "How much of an arc can be seen, and how far round it goes"
-    seen = (arc>2*sigma) & (arc>0.35*np.maximum(other, 0))
+    seen = arc_pixels(arc, other, sigma)
     full = np.bincount(_sectors(len(arc))[seen], minlength=18)>=3
     run = best = 0
     for f in [*full, *full]:

@@ -6,13 +6,14 @@ Docs: https://lensnb.github.io/lensnb/simulate.html.md"""
 
 # %% auto #0
 __all__ = ['FAMILIES', 'TRUTH', 'MIXES', 'RECIPE_KEYS', 'CELL_ARCSEC', 'photo_z', 'catalogue_columns', 'simulate_one',
-           'check_mix', 'run_blocks', 'simulate_store', 'load_recipe', 'field_header', 'simulate_field']
+           'check_mix', 'run_blocks', 'simulate_store', 'load_recipe', 'Parts', 'scene_parts', 'remake', 'field_header',
+           'simulate_field']
 
 # %% ../nbs/27_simulate.ipynb #628fb022
 import multiprocessing as mp
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 import numpy as np
@@ -25,12 +26,12 @@ from tqdm import tqdm
 from .camera import REALISM, Realism, draw_night, record
 from .composite import render_composite
 from .core import InputError, Survey, atomic_folder, scene_rng, write_table
-from .lenses import POPULATION, LensPopulation, Stamps, draw_lens, read_stamps
+from .lenses import POPULATION, DirectPopulation, LensPopulation, Stamps, draw_lens, read_stamps
 from .lookalikes import HARD_MIX, LOOK_ALIKES, NATURAL_MIX
 from .measure import detect, measure
 from .pixels import border_sky
 from .scene import arc_truth, expose, is_visible
-from .store import StoreWriter, check_space
+from .store import Store, StoreWriter, check_space
 from .surveys import check_survey, get_survey, nearest, pixel_sigma, save_survey
 
 # %% ../nbs/27_simulate.ipynb #f603f0de
@@ -40,18 +41,25 @@ TRUTH = ('theta_e_arcsec','Einstein_area','q_mass','shear','z_lens','z_source','
 
 # %% ../nbs/27_simulate.ipynb #bdfdf3b4
 def _compose(survey, rng, kind, night, draw):
-    "A scene of the family wanted: noiseless image, truth, scene"
+    "A scene of the family wanted: noiseless light, lensed light, truth, scene"
     sigma = night.sigma(survey)
     visible = partial(is_visible, strict=kind=='lens_faint' or rng.random()>0.1, pixel_scale_arcsec=survey.pixel_scale_arcsec)
     for _ in range(300):
         scene = draw(rng, survey)
-        if not scene.source: return expose(survey, scene.light, night)[0], dict.fromkeys(TRUTH, 0.), scene
+        if not scene.source: light,_ = expose(survey, scene.light, night); return light, 0*light, dict.fromkeys(TRUTH, 0.), scene
         arc,magnification = expose(survey, scene.source, night, scene.lenses)
         if kind=='lens' and not visible(arc_truth(arc, 0*arc, sigma, survey.bands)): continue
         light,_ = expose(survey, scene.light, night)
         truth = dict(scene.truth, magnification=magnification, **arc_truth(arc, light, sigma, survey.bands))
-        if visible(truth)==(kind=='lens'): return light+arc, truth, scene
+        if visible(truth)==(kind=='lens'): return light, arc, truth, scene
     raise InputError(f"300 scenes gave no {kind} in the survey {survey.name!r}. Its images may be too shallow or too small for a visible arc.")
+
+def _draw_scene(survey, rng, kind, realism, population, stamps):
+    "A night, and what `_compose` makes of it"
+    if kind not in FAMILIES: raise InputError(_unknown('family', kind, FAMILIES))
+    night,draw = draw_night(rng, survey, realism),FAMILIES[kind]
+    if draw is draw_lens: draw = partial(draw_lens, population=population, stamps=stamps, tries=12 if kind=='lens' else 1)
+    return night, *_compose(survey, rng, kind, night, draw)
 
 # %% ../nbs/27_simulate.ipynb #e8965c09
 def photo_z(
@@ -87,11 +95,8 @@ def simulate_one(
     stamps:Stamps=None,      # Real galaxies as sources; None: disks with clumps
 )->tuple[np.ndarray,dict]:   # Image, float32 (band, height, width), and its columns: `TRUTH`, and those measured
     "One simulated cutout and what is known of it"
-    if kind not in FAMILIES: raise InputError(_unknown('family', kind, FAMILIES))
-    night,draw = draw_night(rng, survey, realism),FAMILIES[kind]
-    if draw is draw_lens: draw = partial(draw_lens, population=population, stamps=stamps, tries=12 if kind=='lens' else 1)
-    image,truth,scene = _compose(survey, rng, kind, night, draw)
-    image,masked = record(rng, image, survey, night, scene.artefacts, realism)
+    night,light,arc,truth,scene = _draw_scene(survey, rng, kind, realism, population, stamps)
+    image,masked = record(rng, light+arc, survey, night, scene.artefacts, realism)
     row = {k:float(truth[k]) for k in TRUTH}
     if measured: row |= dict(z_phot=photo_z(rng, scene.z), **catalogue_columns(image, survey, masked))
     return render_composite(image, survey, rng) if survey.pixels=='composite8' else image, row
@@ -205,11 +210,11 @@ def simulate_store(
 # %% ../nbs/27_simulate.ipynb #82637a5c
 RECIPE_KEYS = ('survey','pixels','n','lens_frac','faint_frac','families','seed','dtype','measured','population')
 
-def _fields(what, make, given):
+def _fields(what, make, given, where='a recipe'):
     "Call with the fields of a recipe, or say which field there is not"
-    if not isinstance(given, dict): raise InputError(f"In a recipe {what} is a set of keys with values, got {given!r}.")
+    if not isinstance(given, dict): raise InputError(f"In {where} {what} is a set of keys with values, got {given!r}.")
     try: return make(given)
-    except TypeError as e: raise InputError(f"In a recipe {what} cannot be made of {', '.join(given)}: {' '.join(str(e).split())}.") from None
+    except TypeError as e: raise InputError(f"In {where} {what} cannot be made of {', '.join(given)}: {' '.join(str(e).split())}.") from None
 
 def load_recipe(
     path,     # YAML file of recipes by name
@@ -231,6 +236,43 @@ def load_recipe(
     return r
 
 # %% ../nbs/27_simulate.ipynb #311a9123
+@dataclass(frozen=True)
+class Parts:
+    "A simulated scene before noise, taken apart"
+    light:np.ndarray # All light that is not lensed, electrons per second, (band, height, width)
+    arc:np.ndarray   # Lensed light alone, same unit and shape
+    sigma:np.ndarray # Noise of an empty pixel on that night, same unit, (band,)
+    truth:dict       # Its `TRUTH`
+
+def scene_parts(
+    survey:Survey,           # Camera and sky
+    rng:np.random.Generator, # As `simulate_one` was given
+    kind:str='lens',         # One of `FAMILIES`
+    realism:Realism=REALISM, # What may go wrong in the picture
+    population:LensPopulation=POPULATION, # Where lenses and sources are, and how massive
+    stamps:Stamps=None,      # Real galaxies as sources; None: disks with clumps
+)->Parts:                    # Of the same scene
+    "What `simulate_one` would photograph, without the noise"
+    night,light,arc,truth,_ = _draw_scene(survey, rng, kind, realism, population, stamps)
+    return Parts(light, arc, night.sigma(survey), {k:float(truth[k]) for k in TRUTH})
+
+# %% ../nbs/27_simulate.ipynb #3ee73cd8
+def remake(
+    store:Store,  # Made by `simulate_store`
+    i:int,        # Row of its catalogue
+    sources=None, # Folder of the real galaxies, if the store was made with some
+)->Parts:         # Of image i
+    "The scene of an image of a store, made again"
+    meta,row = store.meta,store.catalog.iloc[i]
+    if meta.get('recipe')!='lensnb.simulate': raise InputError(f"{store.path.name} was not made by simulate_store, so its scenes cannot be made again.")
+    if meta.get('sources') and sources is None: raise InputError(f"{store.path.name} has real galaxies behind its lenses. Name their folder in sources ({meta['sources']['folder']}).")
+    made = DirectPopulation if 'theta_median_arcsec' in meta['population'] else LensPopulation
+    realism,population = (_fields(k, lambda d: make(**d), meta.get(k), store.path.name) for k,make in (('realism',Realism), ('population',made)))
+    parts = scene_parts(store.survey, scene_rng(meta['seed'], meta['store_name'], i), row['kind'], realism, population, _stamps(Path(sources)) if sources else None)
+    if other := [k for k in TRUTH if not np.isclose(parts.truth[k], row[k], rtol=1e-3)]: raise InputError(f"Image {i} of {store.path.name} comes out with another {other[0]} ({parts.truth[other[0]]:.4g}, in the catalogue {row[other[0]]:.4g}): the store was made by another version of lensnb, or from other sources. Make it again.")
+    return parts
+
+# %% ../nbs/27_simulate.ipynb #e986a165
 CELL_ARCSEC = 16. # one object that a search looks at in each square of this side
 
 def _field_cell(job):
@@ -238,7 +280,7 @@ def _field_cell(job):
     survey,wide,night,seed,store_name,i,kind,population = job
     draw = FAMILIES[kind]
     if draw is draw_lens: draw = partial(draw_lens, population=population, tries=12 if kind=='lens' else 1)
-    _,truth,scene = _compose(survey, scene_rng(seed, store_name, i), kind, night, draw)
+    *_,truth,scene = _compose(survey, scene_rng(seed, store_name, i), kind, night, draw)
     light = expose(wide, scene.light, night)[0]
     if scene.source: light = light+expose(wide, scene.source, night, scene.lenses)[0]
     return light, {k:float(truth[k]) for k in TRUTH}
@@ -249,7 +291,7 @@ def _add(image, stamp, x, y):
     y0,y1,x0,x1 = max(y, 0),min(y+s, h),max(x, 0),min(x+s, w)
     if y0<y1 and x0<x1: image[:, y0:y1, x0:x1] += stamp[:, y0-y:y1-y, x0-x:x1-x]
 
-# %% ../nbs/27_simulate.ipynb #a4acffd5
+# %% ../nbs/27_simulate.ipynb #583ed566
 def field_header(
     survey:Survey,           # Pixel scale and size of the field
     band:int,                # Number of the band
@@ -269,7 +311,7 @@ def _holes(rng, image):
     image[rng.integers(len(image)), :, (x := rng.integers(0, w-3)):x+3] = np.nan
     return image
 
-# %% ../nbs/27_simulate.ipynb #2b9a4bb8
+# %% ../nbs/27_simulate.ipynb #1a1fd6fe
 def simulate_field(
     path,                    # Folder to make
     survey='lsst',           # Name of a survey, YAML file of one, or a `Survey`
@@ -305,7 +347,7 @@ def simulate_field(
     _write_field(path, image, field, truth, centre_deg, compress)
     return truth
 
-# %% ../nbs/27_simulate.ipynb #ae996659
+# %% ../nbs/27_simulate.ipynb #2dec45b8
 def _write_field(path, image, field, truth, centre_deg, compress):
     with atomic_folder(path) as tmp:
         for k,(band,plane) in enumerate(zip(field.bands, image)):
