@@ -1,7 +1,8 @@
 """Is an ensemble better than its best member? Chosen and fitted on one half of `survey-val`, judged on the other, both ways round
 
     python benchmarks/ensemble.py                        # some minutes, from the logits in benchmarks/results/survey-val
-    python benchmarks/ensemble.py --release lsst-three   # weights/lsst-three: members chosen and fitted on all of survey-val; needs runs/
+    python benchmarks/ensemble.py --release lsst-pair --published   # weights/lsst-pair, of weights that are released; chosen and fitted on all of survey-val
+    python benchmarks/ensemble.py --release lsst-three   # the same of all runs, which are released with it; needs runs/
 
 The halves never divide a group. On the first, members are admitted one by one (`ensemble.admit`, at a false-positive rate of 1e-3) and every
 way to combine them is fitted; on the second each is compared with the member that was best on the first, on the same objects. Where nobody is
@@ -20,6 +21,7 @@ from release import release
 from lensnb.calibrate import calibrated_logit, ece, fit_calibration
 from lensnb.committee import member_sha256
 from lensnb.compare import judge
+from lensnb.config import load_config
 from lensnb.core import Scores, write_table
 from lensnb.ensemble import HOW, abstention, admit, apply_ensemble, correlation, fit_ensemble, save_ensemble
 from lensnb.intervals import group_codes
@@ -29,8 +31,8 @@ FPR = 1e-3
 
 
 def names():
-    "The members: every run of the two networks of which there are three seeds; later ones (cmu_resnet, stem) are not in the committed tables"
-    return sorted(p.stem for p in (RESULTS/'survey-val').glob('*.npz') if p.stem.startswith(('lens_cnn-', 'regnety_002-')) and '-second' not in p.stem)
+    "The members: every run on all 20,000 images"
+    return sorted(p.stem for p in (RESULTS/'survey-val').glob('*.npz') if p.stem.startswith(('lens_cnn-', 'regnety_002-', 'cmu_resnet-')) and '-second' not in p.stem)
 
 
 def halves(scores, seed=0):
@@ -77,7 +79,7 @@ def one_way(members, fit_rows, judge_rows, way):
     chosen, steps = admit(fitted, fpr=FPR)
     best = chosen[0]
     two = tuple(steps.member[:2])
-    sets = {'by admission': chosen if len(chosen) > 1 else two, **{f'seeds of {net}': tuple(o for o in members if o.startswith(f'{net}-seed')) for net in ('lens_cnn', 'regnety_002')}, 'all': tuple(members)}
+    sets = {'by admission': chosen if len(chosen) > 1 else two, **{f'seeds of {net}': tuple(o for o in members if o.startswith(f'{net}-seed')) for net in ('lens_cnn', 'regnety_002', 'cmu_resnet')}, 'all': tuple(members)}
     alone = log_odds(judged[best], fit_calibration(fitted[best]))
     out, curves = {('best member', ''): alone}, []
     rows.append(dict(way=way, which='best member', members=best, **figures(alone, alone)))
@@ -105,13 +107,20 @@ def tables():
         print(table.round(4).to_string(index=False))
 
 
-def release_ensemble(name):
-    "Chosen and fitted on all of survey-val; every member is released as well"
-    members = {k: kept(k) for k in names() if (ROOT/'runs'/k/'card.json').is_file()}
+def published():
+    "Released weights and the run each is of"
+    runs = {p.parent.name: load_config(p).name for p in sorted((ROOT/'weights').glob('*/config.yaml'))}
+    return {k: v for k, v in runs.items() if v in names()}
+
+
+def release_ensemble(name, only=False):
+    "Chosen and fitted on all of survey-val; every member is released as well, or only released ones may be members"
+    of = published()
+    members = {v: kept(v) for v in of.values()} if only else {k: kept(k) for k in names() if (ROOT/'runs'/k/'card.json').is_file()}
     chosen, steps = admit(members, fpr=FPR)
     print(steps.to_string(index=False))
     if len(chosen) < 2: raise SystemExit('Nobody was admitted beside the best member, so there is no ensemble to release.')
-    released = {f"lsst-{k.replace('_', '-')}": k for k in chosen}
+    released = {next((f for f, v in of.items() if v == k), f"lsst-{k.replace('_', '-')}"): k for k in chosen}
     for new, run in released.items():
         if not (ROOT/'weights'/new).is_dir(): release(ROOT/'runs'/run, new, store('calib'), members[run], ROOT/'stores')
     card = fit_ensemble({new: members[run] for new, run in released.items()}, fpr=FPR, name=name, sha256=member_sha256([ROOT/'weights'/o for o in released]))
@@ -121,8 +130,9 @@ def release_ensemble(name):
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--release', metavar='NAME')
+    p.add_argument('--published', action='store_true', help='admit weights that are released already, and no others')
     a = p.parse_args()
-    release_ensemble(a.release) if a.release else tables()
+    release_ensemble(a.release, a.published) if a.release else tables()
 
 
 if __name__ == '__main__': main()

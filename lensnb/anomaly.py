@@ -122,8 +122,8 @@ class DrawingWatch(Watch):
 
 class DrawingLine(Bar):
     def after_epoch(self):
-        r = self.watch.rows[-1]
-        if self.watch.fresh and not self.bar.disable: self.bar.write(f"epoch {r['epoch']}: train loss {r['train_loss']:.4f}, squared difference on validation {r['valid_loss']:.4f}, {r['seconds']:.0f} s", file=sys.stderr)
+        if not self.watch.fresh or self.bar.disable: return
+        r = self.watch.rows[-1]; self.bar.write(f"epoch {r['epoch']}: train loss {r['train_loss']:.4f}, squared difference on validation {r['valid_loss']:.4f}, {r['seconds']:.0f} s", file=sys.stderr)
 
 class FastMany(Fast):
     "A network of several outputs in a choice of arithmetic"

@@ -8,6 +8,7 @@ Docs: https://lensnb.github.io/lensnb/dark.html.md"""
 __all__ = ['best_of', 'hand_over', 'classify', 'dark_page', 'lensnb_substructure']
 
 # %% ../nbs/93_dark.ipynb #eda3447f
+import io
 from typing import Annotated
 from dataclasses import replace
 from pathlib import Path
@@ -61,7 +62,7 @@ def classify(
     anomaly=None,       # Of `load_anomaly`
 )->pd.DataFrame:        # With class, p_CLASS, distance, and anomaly columns; empty where refused
     "Classes and anomaly scores of what was not refused"
-    may = np.flatnonzero((table['refused']=='') & [x is not None for x in ready]); classes = classifier.card.classes
+    may = np.flatnonzero((table['refused']=='').to_numpy() & np.array([x is not None for x in ready])); classes = classifier.card.classes
     table = table.assign(**{'class': ''}, **{f'p_{c}': np.nan for c in classes}, distance=np.nan)
     if len(may):
         x = np.stack([ready[i] for i in may]); _,p,d = classifier(x)
@@ -98,15 +99,17 @@ def _caption(row, classes):
     shares = ', '.join(f"{c} {row['p_'+c]:.2f}" for c in classes)
     return f"{row['id']}: {shares}{rank}"
 
-def _picture(x, ready):
-    "A lens as found beside as prepared"
-    import matplotlib.pyplot as plt
-    from lensnb.plot import png_bytes
-    fig,axs = plt.subplots(1, 2, figsize=(3.2, 1.65), layout='constrained')
-    for ax,o in zip(axs, (np.arcsinh(x/(3*max(float(np.median(np.abs(x-np.median(x)))), 1e-30))), ready)):
-        ax.set_axis_off()
-        if o is not None: ax.imshow(o, origin='lower', cmap='magma', vmin=np.percentile(o, 5), vmax=np.percentile(o, 99.7))
-    png = png_bytes(fig, 90); plt.close(fig); return png
+def _picture(x, ready, side=160):
+    "A lens as found beside as prepared, as a PNG of 32 colours"
+    from PIL import Image
+    from matplotlib import colormaps
+    z = np.arcsinh(x/(3*max(float(np.median(np.abs(x-np.median(x)))), 1e-30))); out = np.zeros((side, 2*side+4), np.uint8)
+    for k,o in enumerate((z, ready)):
+        if o is None: continue
+        lo,hi = np.percentile(o, (5, 99.7)); i = (np.arange(side)*len(o)//side)
+        out[:, k*(side+4):k*(side+4)+side] = np.round(31*np.clip((o-lo)/max(hi-lo, 1e-30), 0, 1))[::-1][np.ix_(i, i)]
+    im = Image.fromarray(out, 'P'); im.putpalette(np.round(255*colormaps['magma'](np.linspace(0, 1, 32))[:,:3]).astype(np.uint8).tobytes())
+    buffer = io.BytesIO(); im.save(buffer, 'PNG', optimize=True); return buffer.getvalue()
 
 # %% ../nbs/93_dark.ipynb #15b1a22f
 @command

@@ -119,8 +119,8 @@ class ClassWatch(Watch):
 
 class ClassLine(Bar):
     def after_epoch(self):
-        r = self.watch.rows[-1]
-        if self.watch.fresh and not self.bar.disable: self.bar.write(f"epoch {r['epoch']}: train loss {r['train_loss']:.4f}, validation loss {r['valid_loss']:.4f}, macro AUC {r['auc']:.4f}, accuracy {r['accuracy']:.3f}, {r['seconds']:.0f} s", file=sys.stderr)
+        if not self.watch.fresh or self.bar.disable: return
+        r = self.watch.rows[-1]; self.bar.write(f"epoch {r['epoch']}: train loss {r['train_loss']:.4f}, validation loss {r['valid_loss']:.4f}, macro AUC {r['auc']:.4f}, accuracy {r['accuracy']:.3f}, {r['seconds']:.0f} s", file=sys.stderr)
 
 # %% ../nbs/85_substructure.ipynb #338017b8
 def fit_classes(
@@ -337,7 +337,7 @@ def release_classes(
     run,                 # Folder of a finished run
     out,                 # Folder to write
     calib:Store,         # Lenses it has not learned from
-    prepared:list,       # `Prepared` lenses as they will come, which set the ranges
+    prepared:list,       # `Prepared` lenses as they will come, none of them in `calib`, which set the ranges
     name:str=None,       # Name of the weights; None: that of the folder
     anomaly:str=None,    # Name of the autoencoder that goes with them
     **facts,             # Further entries of the card's metrics
