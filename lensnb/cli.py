@@ -225,7 +225,7 @@ def _auc(m):
 def _train_line(res, out):
     return f"{_auc(res)} on {res['n_lens']} lenses and {res['n_nonlens']} non-lenses of the validation part; best epoch {res['best_epoch']+1} of {res['epochs']}. Report: {Path(out)/'report.html'}"
 
-# %% ../nbs/91_cli.ipynb #83a05b11
+# %% ../nbs/91_cli.ipynb #da9d7b96
 def _predict(model, card, cutouts, engine, device, tta, **options):
     "Scores and what could not be scored, with a note of what computed them"
     from lensnb.engine import make_engine
@@ -257,14 +257,20 @@ def _predict_any(model, card, cutouts, engine, device, tta, **options):
     if not isinstance(model, Committee): return _predict(model, card, cutouts, engine, device, tta, **options)
     return predict_committee(model, cutouts, score=lambda pair, cuts, **o: _predict(*pair, cuts, engine, device, tta, **o), **options)
 
-# %% ../nbs/91_cli.ipynb #2aff1b0f
+# %% ../nbs/91_cli.ipynb #ae619ba9
 def _write_cams(model, card, cutouts, scores, folder, method, top):
     "Class activation maps of the objects with the highest logits"
     import numpy as np
+    from tqdm import tqdm
     from lensnb.cam import save_cams
     from lensnb.page import safe_name
-    row = {k:i for i,k in enumerate(cutouts.catalog['id'])}; folder.mkdir()
-    save_cams(model, card, cutouts, {row[scores.id[k]]:folder/f'{safe_name(scores.id[k])}.png' for k in np.argsort(-scores.logit)[:top]}, method, progress=True)
+    from lensnb.fusion import WithColumns
+    from lensnb.weights import card_columns
+    row,(meta,_) = {k:i for i,k in enumerate(cutouts.catalog['id'])},card_columns(card, cutouts.catalog); folder.mkdir()
+    paths = {row[scores.id[k]]:folder/f'{safe_name(scores.id[k])}.png' for k in np.argsort(-scores.logit)[:top]}
+    if meta is None: save_cams(model, card, cutouts, paths, method, progress=True)
+    else:
+        for i,path in tqdm(paths.items(), desc='CAM', unit='image'): save_cams(WithColumns(model, meta[i]), card, cutouts, {i:path}, method)
 
 def _write_metrics(scores, threshold, folder):
     "metrics.json, roc.png, confusion.png where labels are known"
@@ -278,7 +284,7 @@ def _write_metrics(scores, threshold, folder):
     save_figure(plot_roc(known), folder/'roc.png'); save_figure(plot_confusion(known, threshold), folder/'confusion.png')
     return m
 
-# %% ../nbs/91_cli.ipynb #da9d7b96
+# %% ../nbs/91_cli.ipynb #ef48c9d0
 @command
 def lensnb_test(
     weights:Annotated[str, dict(required=True, opt=True)], # Folder of a run, the name of released weights, or ensemble:NAME
@@ -317,14 +323,14 @@ def lensnb_test(
         report_test(tmp, title=f'Test {Path(out).name}', sky=Sky() if prior is None else Sky(prior))
     print(_test_line(scores, bad, threshold, m, out))
 
-# %% ../nbs/91_cli.ipynb #ae619ba9
+# %% ../nbs/91_cli.ipynb #2e8f095b
 def _test_line(scores, bad, threshold, m, out):
     s = f"{len(scores)} objects scored, {int(scores.pred.sum())} at or above the threshold {threshold:.3g}"
     if len(bad): s += f"; {len(bad)} could not be read (bad_files.csv)"
     if m: s += f"; {_auc(m)}"
     return f"{s}. {Path(out)/'predictions.csv'}"
 
-# %% ../nbs/91_cli.ipynb #3e46e78d
+# %% ../nbs/91_cli.ipynb #4eaf9459
 def _page_path(out, name):
     "Where a page goes: a new folder, or a file here"
     from lensnb.core import check_output_folder
@@ -346,7 +352,7 @@ def _tell(table):
     for o in dict.fromkeys((table.said, *table.notes, few_lenses(table.scores))):
         if o: _note(o)
 
-# %% ../nbs/91_cli.ipynb #a2792e68
+# %% ../nbs/91_cli.ipynb #809e6f70
 @command
 def lensnb_report(
     *scores:str,        # Runs, tests or score tables (CSV, parquet); several are compared; several seeds of one finder: a,b,c
@@ -380,7 +386,7 @@ def lensnb_report(
     path = report_scores(tables[0], _page_path(out, tables[0].name), sky, read_json(calibration, 'the calibration') if calibration else None, images)
     print(f"{_auc(dict(auc=auc_interval(tables[0].scores)))}. Report: {path}")
 
-# %% ../nbs/91_cli.ipynb #3047fda9
+# %% ../nbs/91_cli.ipynb #45b4db93
 @command
 def lensnb_calibrate(
     scores:str,         # Run, test or score table (CSV, parquet) with labels; objects that the network did not learn from

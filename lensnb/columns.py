@@ -97,7 +97,8 @@ def fit_column(
         c |= dict(centre=float(mid), scale=float((hi-lo)/2 or known.std() or 1))
     if c['transform']=='quantile': c |= dict(knots=_knots(known))
     y = _bent(known, c)
-    return c | dict(mean=float(y.mean()), std=float(y.std() or 1), quantiles=np.quantile(known, [.01, .5, .99]).tolist(), missing=float(np.isnan(x).mean()))
+    mean,std = float(y.mean()),float(y.std())
+    return c | dict(mean=mean, std=std if std>1e-9*max(1, abs(mean)) else 1., quantiles=np.quantile(known, [.01, .5, .99]).tolist(), missing=float(np.isnan(x).mean()))
 
 def _knots(known):
     "Values and their places in the training set; equal values share a place"

@@ -12,7 +12,7 @@ import torch
 from torch import nn, Tensor
 from .core import InputError
 
-# %% ../nbs/52_heads.ipynb #19e2ad07
+# %% ../nbs/52_heads.ipynb #61a96b6c
 class ColumnEmbedding(nn.Module):
     "Standardised columns with gaps to features"
     def __init__(self,
@@ -34,7 +34,7 @@ class ColumnEmbedding(nn.Module):
         x = torch.where(lost, torch.zeros_like(meta), meta)
         return self.out(torch.relu(self.value(x)+self.gap(lost.to(x.dtype)))).relu()
 
-# %% ../nbs/52_heads.ipynb #ea397e42
+# %% ../nbs/52_heads.ipynb #d3bc16ca
 class Concat(nn.Module):
     "Image and column features side by side, then one hidden layer"
     def __init__(self,
@@ -48,7 +48,7 @@ class Concat(nn.Module):
         self.mix,self.n_out = nn.Linear(n_feature+self.columns.out.out_features, width),width
     def forward(self, h:Tensor, meta:Tensor)->Tensor: return self.mix(torch.cat([h, self.columns(meta).to(h.dtype)], 1)).relu()
 
-# %% ../nbs/52_heads.ipynb #884c29a2
+# %% ../nbs/52_heads.ipynb #5774c7d6
 class FiLM(nn.Module):
     "Columns turn the features of the image up and down"
     def __init__(self,
@@ -64,7 +64,7 @@ class FiLM(nn.Module):
         gamma,beta = self.turn(self.columns(meta).to(h.dtype)).chunk(2, 1)
         return (1+gamma)*h+beta
 
-# %% ../nbs/52_heads.ipynb #5777677a
+# %% ../nbs/52_heads.ipynb #09336655
 FUSIONS = dict(concat=Concat, film=FiLM)
 
 def make_fusion(

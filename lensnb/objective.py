@@ -44,6 +44,7 @@ class LensLoss(nn.Module):
         w = torch.where(y>.5, self.lens_weight, 1.)
         return (w*loss).sum()/w.sum()
 
+# %% ../nbs/60_objective.ipynb #bc91c7dd
 class WithTargets(nn.Module):
     "A loss on logits, and beside it the error of what else is told of a lens"
     def __init__(self,
@@ -74,7 +75,7 @@ def make_loss(
     loss = LensLoss(t.loss, t.label_smoothing, t.focal_gamma, w, t.smooth_after)
     return WithTargets(loss, t.auxiliary_weight) if t.auxiliary else loss
 
-# %% ../nbs/60_objective.ipynb #eb0a5aa0
+# %% ../nbs/60_objective.ipynb #d512179b
 def partial_auc(
     logit:np.ndarray,   # (n,)
     y:np.ndarray,       # 0 or 1, (n,)
@@ -90,7 +91,7 @@ def pick_metric(
     "What the best epoch is chosen by; the top of a list of few non-lenses is too short to choose by"
     return t.metric if t.metric!='auto' else 'pauc' if (y==0).sum()>=1000 else 'auc'
 
-# %% ../nbs/60_objective.ipynb #8010e89a
+# %% ../nbs/60_objective.ipynb #34e7e27f
 def pace(
     t:TrainSection, # schedule, warmup
     lr,             # Largest learning rate, or one per group of layers
@@ -101,7 +102,7 @@ def pace(
     down = SchedCos(lr, lr*0) if t.schedule=='cosine' else SchedNo(lr, lr)
     return [ParamScheduler({'lr': combine_scheds([w, 1-w], [SchedLin(lr/100, lr), down]) if w else down})]
 
-# %% ../nbs/60_objective.ipynb #83361ee1
+# %% ../nbs/60_objective.ipynb #ca14c0da
 def group_rates(
     lr:float,    # Learning rate of the last layer
     body:float,  # That of the first group, as a part of it
@@ -110,7 +111,7 @@ def group_rates(
     "Learning rates of the groups of layers"
     return np.geomspace(lr*body, lr, n) if n>1 else np.array([lr])
 
-# %% ../nbs/60_objective.ipynb #818fa74e
+# %% ../nbs/60_objective.ipynb #0cedebc5
 class Fast(nn.Module):
     "A network in a choice of arithmetic and memory order"
     def __init__(self,
@@ -127,7 +128,7 @@ class Fast(nn.Module):
         with torch.autocast(x.device.type, self.dtype, enabled=self.precision!='fp32'): z = self.net(x.contiguous(memory_format=self.order), meta)
         return tuple(o.float() for o in z) if isinstance(z, tuple) else z.float()
 
-# %% ../nbs/60_objective.ipynb #7a746c62
+# %% ../nbs/60_objective.ipynb #05d1c630
 def step_time(
     net:nn.Module,         # The network; a copy of it is used
     batch:tuple,           # x, meta, y; further targets are left aside
@@ -163,7 +164,7 @@ def choose_arithmetic(
     simple = next(w for w in ways if w[0]=='fp32' or precision!='auto')   # 16 bits must earn their keep
     return best if times[best]<.9*times[simple] else simple
 
-# %% ../nbs/60_objective.ipynb #aedd5977
+# %% ../nbs/60_objective.ipynb #7bf5d820
 def keep_memory()->bool: # False where the C library is not glibc
     "Ask the C library to keep freed blocks of up to 32 MB for this process, instead of giving them back to the system"
     try: mallopt = ctypes.CDLL('libc.so.6').mallopt
