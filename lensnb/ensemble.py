@@ -6,8 +6,9 @@ Docs: https://lensnb.github.io/lensnb/ensemble.html.md"""
 
 # %% auto #0
 __all__ = ['HOW', 'CARD_VERSION', 'align', 'correlation', 'plot_correlation', 'combine', 'rank_grid', 'rank_log_odds',
-           'stack_weights', 'EnsembleCard', 'fit_parts', 'pool', 'out_of_fold', 'fit_ensemble', 'apply_ensemble',
-           'save_ensemble', 'read_ensemble', 'admit', 'gain', 'abstention', 'plot_abstention']
+           'stack_weights', 'EnsembleCard', 'fit_parts', 'pool', 'pooled', 'out_of_fold', 'fit_ensemble',
+           'apply_ensemble', 'plain_ensemble', 'save_ensemble', 'read_ensemble', 'admit', 'gain', 'abstention',
+           'plot_abstention']
 
 # %% ../nbs/71_ensemble.ipynb #67208286
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
@@ -19,9 +20,9 @@ from matplotlib import pyplot as plt
 from scipy import optimize, stats
 from scipy.special import log_expit, logsumexp
 
-from .calibrate import METHODS, apply_calibration, calibrated_logit, fit_calibration, fit_parameters
+from .calibrate import METHODS, apply_calibration, calibrated_logit, fit_calibration, fit_parameters, logit_at
 from .compare import judge
-from .core import InputError, Scores, read_json, write_json
+from .core import InputError, Scores, read_json, sigmoid, write_json
 from .intervals import group_codes, proportion, split_classes
 from .metrics import is_called, roc_curve, tpr_at_fpr
 from .plot import plot_curve
@@ -144,7 +145,7 @@ class EnsembleCard:
     members:tuple                       # Dicts of name, sha256 (of the weights, '' if unknown), calibration
     how:str                             # One of HOW
     weight:tuple                        # Weight of each member, 0 or more
-    prevalence:float                    # Share of lenses at which the log-odds of the members are combined
+    prevalence:float                    # Share of lenses at which the log-odds of the members are combined; None: as they are
     offset:float=0.                     # Of stacking
     grids:tuple=()                      # For rank_mean: `rank_grid` of each member
     calibration:dict=field(default_factory=lambda: dict(method='none', parameters={}, mix=None)) # Of the combined score
@@ -199,6 +200,15 @@ def pool(
     spread = np.sqrt((share*(z-(share*z).sum(0))**2).sum(0)/own) if own>1e-12 else np.zeros(z.shape[1])
     if card.how=='rank_mean': z = np.array([rank_log_odds(o, g) for o,g in zip(z, card.grids)])
     return combine(z, card.how, card.weight, card.offset), spread
+
+def pooled(
+    card:EnsembleCard, # How to combine
+    logit:np.ndarray,  # Logits of the members in the order of the card, (member, n)
+    prior:float=None,  # Share of lenses in the survey, for p_lens; None: that of the calibration set
+)->tuple:              # Log-odds of a lens, p_lens, pred (bool), spread of the members' log-odds, each (n,)
+    "Score, probability, verdict and disagreement of the whole"
+    z,spread = pool(card, logit)
+    return z, apply_calibration(card.calibration, z, prior), apply_calibration(card.calibration, z)>=card.threshold, spread
 
 # %% ../nbs/71_ensemble.ipynb #811fcded
 def out_of_fold(
@@ -258,13 +268,24 @@ def apply_ensemble(
     "The ensemble's scores of any objects"
     if missing := [o for o in card.names if o not in members]: raise InputError(f"The ensemble {card.name!r} needs the scores of {', '.join(card.names)}; {', '.join(missing)} is missing.")
     members = align({o:members[o] for o in card.names}, common)
-    logit,spread = pool(card, np.array([o.logit for o in members.values()]))
-    p,first = apply_calibration(card.calibration, logit, prior),members[card.names[0]]
+    (logit,p,pred,spread),first = pooled(card, np.array([o.logit for o in members.values()]), prior),members[card.names[0]]
     flags = [';'.join(dict.fromkeys(f for o in row for f in str(o).split(';') if f)) for row in zip(*(o.flags for o in members.values() if o.flags is not None))]
     extra = (pd.DataFrame(index=range(len(first))) if first.extra is None else first.extra).assign(disagreement=spread)
-    return replace(first, logit=logit, p_lens=p, pred=apply_calibration(card.calibration, logit)>=card.threshold, flags=flags or None, extra=extra)
+    return replace(first, logit=logit, p_lens=p, pred=pred, flags=flags or None, extra=extra)
 
 # %% ../nbs/71_ensemble.ipynb #d8c44011
+def plain_ensemble(
+    cards:dict, # Name -> weight card: sha256, calibration, threshold, classes
+)->EnsembleCard:
+    "The mean of the calibrated log-odds of networks"
+    shares = [c.calibration.get('prevalence') for c in cards.values()]
+    share = shares[0] if all(shares) else None
+    at = np.mean([calibrated_logit(c.calibration, logit_at(c.calibration, c.threshold), share) for c in cards.values()])
+    whole = dict(method='platt', parameters=dict(slope=1., offset=0.), prevalence=share, mix=None) if share else dict(method='none', parameters={}, mix=None)
+    members = [dict(name=k, sha256=c.sha256, calibration=c.calibration) for k,c in cards.items()]
+    return EnsembleCard(' and '.join(cards), members, 'logit_mean', [1/len(cards)]*len(cards), share, calibration=whole, threshold=float(sigmoid(at)), threshold_from="the members' thresholds", classes=next(iter(cards.values())).classes)
+
+# %% ../nbs/71_ensemble.ipynb #9840bb6a
 def save_ensemble(
     folder,            # Folder for it, e.g. weights/NAME
     card:EnsembleCard, # What to write
@@ -289,7 +310,7 @@ def read_ensemble(
         if lost := sorted({'name','sha256','calibration'}-set(m)): raise InputError(f"A member of {folder} lacks {', '.join(lost)}. Get the ensemble again.")
     return EnsembleCard(**{k:v for k,v in d.items() if k!='kind'})
 
-# %% ../nbs/71_ensemble.ipynb #e8fbe602
+# %% ../nbs/71_ensemble.ipynb #f4cbbb84
 def admit(
     members:dict,         # Name -> Scores of the same objects, with labels; no member learned from them
     how:str='logit_mean', # One of HOW
@@ -320,7 +341,7 @@ def _found(scores, fpr):
     if o['value'] is None: raise InputError(f"Members are admitted by what they find, but {o['note']}. Use a larger set, such as survey-val.")
     return o['value']
 
-# %% ../nbs/71_ensemble.ipynb #7c282f29
+# %% ../nbs/71_ensemble.ipynb #abe0cf76
 def gain(
     a:Scores,         # Scores of one finder
     b:Scores,         # Of another, on the same objects
@@ -336,7 +357,7 @@ def gain(
     lo,hi = np.quantile(np.subtract(*drawn[name]), [(1-level)/2,(1+level)/2])
     return float(np.subtract(*observed[name])), float(lo), float(hi)
 
-# %% ../nbs/71_ensemble.ipynb #4940c92c
+# %% ../nbs/71_ensemble.ipynb #11cf1a62
 def abstention(
     scores:Scores,           # Scores with labels
     uncertainty:np.ndarray,  # Of each row, (n,); the lowest are kept

@@ -8,6 +8,7 @@ Docs: https://lensnb.github.io/lensnb/find.html.md"""
 __all__ = ['lensnb_find']
 
 # %% ../nbs/92_find.ipynb #05a6a481
+from types import SimpleNamespace
 from typing import Annotated
 from .cli import _note, command
 
@@ -32,9 +33,11 @@ def lensnb_find(
     *inputs:str,             # Folder, store or file of cutouts; none with --bands
     out:Annotated[str, dict(required=True, opt=True)], # Folder of the job
     bands:Annotated[str, dict(nargs='+')]=None, # Mosaics, as g=g.fits r=tiles/r-*.fits: files, patterns, addresses, or .txt lists of them
+    masks:Annotated[str, dict(nargs='+')]=None, # Their masks, as g=g-mask.fits, in the order of the mosaics; g=[MSK]: an extension of the same files
+    mask_bits:int=0,         # Bits of a mask that make a pixel bad, as a sum; default: any
     catalog:str=None,        # Positions: CSV, parquet, FITS table or VOTable; default: sources are detected
     ra_unit:Annotated[str, dict(choices=['deg','hour','rad'])]=None, # Unit of right ascensions, where the table does not say
-    weights:str=None,        # Names or folders, several with commas between; default: lsst-lens-cnn, else small-flux
+    weights:str=None,        # Name or folder, several with commas between, or ensemble:NAME; default: lsst-lens-cnn, else small-flux
     first:str=None,          # A cheaper network that decides what the others see
     first_cut:float=.05,     # p_lens that it must give
     prior:float=None,        # Share of lenses; default: 1e-3 if the weights are calibrated
@@ -57,18 +60,23 @@ def lensnb_find(
     dry_run:bool=False,      # Plan, shard and merge without images, and leave nothing
 ):
     "Search a survey for lenses: mosaics and a catalogue, or cutouts, to a list of candidates"
-    from lensnb.report import report_survey
-    from lensnb.survey import job_settings, rehearse, save_pictures, search
-    mosaics = _mosaics(bands)
-    if dry_run and not (inputs or mosaics): inputs = ('rehearsal',)
-    settings = job_settings(weights or _default_weights(), inputs, mosaics, catalog, ra_unit, first, first_cut, prior, shard, batch_size, compute, device, resample, faintest_mag, least_snr)
-    if dry_run: print(_rehearsed(rehearse(out, settings, budget))); return
-    got,s = search(out, settings, 'dask' if scheduler else engine, scheduler, workers, resume, budget=budget, purity=purity, known=known)
-    save_pictures(out, got, cam=cam)
-    for why,n in s['lost'].items(): _note(f"Not scored: {n:,} objects, {why}")
-    print(_found_line(s, report_survey(out, judged)))
+    _find(SimpleNamespace(**locals()))
 
 # %% ../nbs/92_find.ipynb #61f59d08
+def _find(o):
+    "The search that the options describe"
+    from lensnb.plan import job_settings
+    from lensnb.report import report_survey
+    from lensnb.survey import rehearse, save_pictures, search
+    mosaics,masks = _mosaics(o.bands),_mosaics(o.masks)
+    if o.dry_run and not (o.inputs or mosaics): o.inputs = ('rehearsal',)
+    settings = job_settings(o.weights or _default_weights(), o.inputs, mosaics, o.catalog, o.ra_unit, o.first, o.first_cut, o.prior, o.shard, o.batch_size, o.compute, o.device, o.resample, o.faintest_mag, o.least_snr, masks, o.mask_bits)
+    if o.dry_run: print(_rehearsed(rehearse(o.out, settings, o.budget))); return
+    got,s = search(o.out, settings, 'dask' if o.scheduler else o.engine, o.scheduler, o.workers, o.resume, budget=o.budget, purity=o.purity, known=o.known)
+    save_pictures(o.out, got, cam=o.cam)
+    for why,n in s['lost'].items(): _note(f"Not scored: {n:,} objects, {why}")
+    print(_found_line(s, report_survey(o.out, o.judged)))
+
 def _rehearsed(r):
     return f"{r['n_objects']:,} objects in {r['n_shards']:,} shards ({r['n_lost']:,} lost), planned in {r['plan_s']:.1f} s, written in {r['write_s']:.1f} s, merged to {r['n_candidates']:,} candidates in {r['merge_s']:.1f} s; {r['bytes']/1e6:,.0f} MB. Nothing was left."
 

@@ -8,7 +8,7 @@ Docs: https://lensnb.github.io/lensnb/report.html.md"""
 __all__ = ['SELECTION', 'headline', 'curves_figure', 'scores_figure', 'calibration_figure', 'figure_blocks', 'thumbnail',
            'save_pictures', 'find_pictures', 'worst_blocks', 'judge_blocks', 'method_block', 'report_scores',
            'report_compare', 'card_table', 'folder_blocks', 'report_run', 'report_test', 'candidates_block',
-           'cam_block', 'bad_block', 'sky_link', 'candidate_grid', 'survey_blocks', 'report_survey']
+           'cam_block', 'bad_block', 'sky_links', 'candidate_grid', 'survey_blocks', 'report_survey']
 
 # %% ../nbs/90_report.ipynb #c20db97c
 import io
@@ -408,12 +408,14 @@ def bad_block(
     return table_block(bad_reasons(bad), f'{len(bad):,} files, by reason.', 'Files that could not be used')+(table_block(bad, max_rows=30) if len(bad)>1 else '')
 
 # %% ../nbs/90_report.ipynb #3d1f4a41
-def sky_link(
+def sky_links(
     ra_deg:float,  # Right ascension, degrees
     dec_deg:float, # Declination, degrees
-)->str:            # Address
-    "Where a public viewer shows a place on the sky"
-    return f'https://www.legacysurvey.org/viewer?ra={ra_deg:.6f}&dec={dec_deg:.6f}&layer=ls-dr10&zoom=16&mark={ra_deg:.6f},{dec_deg:.6f}'
+)->dict:           # Name of a public viewer -> address
+    "Where a place on the sky can be looked at"
+    return {'Legacy Surveys':f'https://www.legacysurvey.org/viewer?ra={ra_deg:.6f}&dec={dec_deg:.6f}&layer=ls-dr10&zoom=16&mark={ra_deg:.6f},{dec_deg:.6f}',
+        'Aladin':f'https://aladin.cds.unistra.fr/AladinLite/?target={ra_deg:.6f}%20{dec_deg:+.6f}&fov=0.01'}
+
 
 def candidate_grid(
     table:pd.DataFrame, # Best first: rank, id, p_lens, and where known ra_deg, dec_deg, known, disagreement
@@ -426,7 +428,8 @@ def candidate_grid(
         files = [f for where in ('cam','pictures') if (f := Path(folder)/where/f"{o['rank']:05d}.png").is_file()]
         words = [f"<b>{o['rank']}</b> {escape(str(o['id']))}", f"p = {o['p_lens']:.3g}"]
         if np.isfinite(o.get('disagreement') or np.nan) and o['disagreement']>0: words.append(f"± {o['disagreement']:.2g} in the logit")
-        if np.isfinite(o.get('ra_deg', np.nan)): words.append(f'<a href="{escape(sky_link(o["ra_deg"], o["dec_deg"]))}">{o["ra_deg"]:.5f} {o["dec_deg"]:+.5f}</a>')
+        if np.isfinite(o.get('ra_deg', np.nan)): words.append(f'{o["ra_deg"]:.5f} {o["dec_deg"]:+.5f} '+' '.join(f'<a href="{escape(v)}">{k}</a>' for k,v in sky_links(o['ra_deg'], o['dec_deg']).items()))
+        if isinstance(o.get('flags'), str) and o['flags']: words.append(escape(o['flags'].replace('_', ' ').replace(';', ', ').replace(':', ' ')))
         if isinstance(name := o.get('known'), str) and name: words.append(f'<b>known: {escape(name)}</b>')
         style = ' style="border-top:4px solid #56B4E9"' if isinstance(name, str) and name else ''
         cells.append(f"<figure{style}>{picture(files[0], str(o['id'])) if files else ''}<figcaption>{' · '.join(words)}</figcaption></figure>")
@@ -457,6 +460,6 @@ def report_survey(
     if judged is not None:
         scores = Scores.read(judged); sky = Sky(s['prior'] or 1e-3, s['n_scored'], min(s['n_candidates'], s['n_scored']))
         views = attempt(lambda: table_block(survey_table(outlook(scores, sky)), f'From {Path(judged).name}, in a survey of {sky}. In brackets: what may be observed, 95 %.', 'What this survey would get, by a set with labels'))
-    how = f"{s['said']}. {s['n_shards']:,} shards. Members: {', '.join(s['members'])}. {s['n_several']:,} objects lie in several tiles and were scored once, in the tile whose edge is farthest. {s['n_same_system']:,} candidates within 3 arcsec of a better one were left out."
+    how = f"{s['said']}. {s['n_shards']:,} shards. {'Ensemble '+s['ensemble']+' of' if s.get('ensemble') else 'Members:'} {', '.join(s['members'])}. {s['n_several']:,} objects lie in several tiles and were scored once, in the tile whose edge is farthest. {s['n_same_system']:,} candidates within 3 arcsec of a better one were left out. {s['flags']['masked']:,} have missing pixels, {s['flags']['much_masked']:,} more than a tenth of the stamp; {s['flags']['edge']:,} reach over the edge of a tile (column flags)."
     blocks = [said, *numbers, views, attempt(candidate_grid, table, folder, n, heading='Candidates'), spared, lost, text_block(how, 'How it was made')]
     return _write(folder/'index.html', page(f'Survey {folder.resolve().name}', blocks, f"{s['n_candidates']:,} candidates of {s['n_scored']:,} objects"))

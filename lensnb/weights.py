@@ -99,7 +99,7 @@ def read_card(
     "Read card.json of a folder"
     d = read_json(Path(folder)/'card.json', 'the weight card')
     if not isinstance(d, dict): raise InputError(f"{Path(folder)/'card.json'} is not a weight card.")
-    if d.get('kind')=='ensemble': raise InputError(f"{folder} is an ensemble, and one network is wanted. For lensnb-test write --weights ensemble:{Path(folder).name}; elsewhere name one of its members: {', '.join(str(o.get('name')) for o in d.get('members', []))}.")
+    if d.get('kind')=='ensemble': raise InputError(f"{folder} is an ensemble, and one network is wanted. For lensnb-test and lensnb-find write --weights ensemble:{Path(folder).name}; elsewhere name one of its members: {', '.join(str(o.get('name')) for o in d.get('members', []))}.")
     if (v := d.get('format_version', 0))>CARD_VERSION: raise InputError(f"The card of {folder} has format {v}; this lensnb reads up to {CARD_VERSION}. Update lensnb.")
     known = {f.name for f in fields(WeightCard)}
     required = {f.name for f in fields(WeightCard) if f.default is MISSING and f.default_factory is MISSING}

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NBS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 ROOMS = [p for p in NBS if re.match(r'\d\d_', p.name)]
-NUMPY_SIDE = 'core plot config pixels store surveys cutouts explore measure realism bologna columns intervals metrics calibrate scoretable selection compare forecast verdict ensemble effects positions workers shortlist mosaic survey page report cli find'.split()
+NUMPY_SIDE = 'core plot config pixels store surveys cutouts explore measure realism bologna columns intervals metrics calibrate scoretable selection compare forecast verdict ensemble effects positions workers shortlist mosaic plan survey page report cli find'.split()
 BIN = Path(sys.executable).parent
 
 

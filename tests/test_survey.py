@@ -17,8 +17,9 @@ from conftest import run
 from lensnb.core import read_json, write_json
 from lensnb.cutouts import write_cutouts
 from lensnb.mosaic import mosaic_cutouts, open_mosaic
+from lensnb.plan import job_settings, plan_job
 from lensnb.simulate import simulate_field
-from lensnb.survey import finish, job_settings, plan_job, rehearse, search
+from lensnb.survey import finish, rehearse, search
 from lensnb.workers import _sentence
 
 BANDS = 'gri'
