@@ -34,7 +34,7 @@ from .store import Store
 from .track import Track, start_run
 from .weights import WeightCard, find_weights, read_card, save_weights
 
-# %% ../nbs/86_anomaly.ipynb #62a548e6
+# %% ../nbs/86_anomaly.ipynb #4fa97282
 KINDS = {'dcae': 'a plain code', 'vae': 'a normal distribution as code', 'aae': 'a code that an opponent compares with a normal distribution'}
 
 def _down(a, b): return nn.Sequential(nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.LeakyReLU(.1, inplace=True))
@@ -70,7 +70,7 @@ class AutoEncoder(nn.Module):
         drawn = z+torch.randn_like(z)*(log_var/2).exp() if self.training and self.kind=='vae' else z
         return self.decoder(drawn), z, log_var
 
-# %% ../nbs/86_anomaly.ipynb #6a3d74a3
+# %% ../nbs/86_anomaly.ipynb #26d2ab33
 class DrawingLoss(nn.Module):
     "Squared difference, and a vae's distance from the normal distribution"
     def __init__(self,
@@ -99,7 +99,7 @@ class Adversary(Callback):
         z = self.pred[1].detach(); both = self.net(torch.cat([torch.randn_like(z), z])); real = torch.arange(len(both), device=z.device)[:,None]<len(z)
         self.opt_.zero_grad(); binary_cross_entropy_with_logits(both, real.float()).backward(); self.opt_.step()
 
-# %% ../nbs/86_anomaly.ipynb #2b7baef8
+# %% ../nbs/86_anomaly.ipynb #0083189e
 class Target(Callback):
     "An autoencoder's target is its input"
     order = -10
@@ -131,7 +131,7 @@ class FastMany(Fast):
         with torch.autocast(x.device.type, self.dtype, enabled=self.precision!='fp32'): out = self.net(x.contiguous(memory_format=self.order))
         return tuple(o.float() for o in out)
 
-# %% ../nbs/86_anomaly.ipynb #0083189e
+# %% ../nbs/86_anomaly.ipynb #5761903c
 def smooth_batches(
     store:Store,      # Simulated lenses
     cfg:TrainConfig,  # Sections data and augment, and the seed
@@ -173,7 +173,7 @@ def train_anomaly(
     (out/'checkpoint').rmdir()
     return found
 
-# %% ../nbs/86_anomaly.ipynb #5761903c
+# %% ../nbs/86_anomaly.ipynb #51b32963
 def _fit(cfg, dls, net, out, old, progress, run):
     "Run the epochs that are left"
     t,rows = cfg.train,old['rows'] if old else []
@@ -190,7 +190,7 @@ def _fit(cfg, dls, net, out, old, progress, run):
         else: learn.fit(t.epochs, learn.rates, cbs=pace(t, learn.rates), start_epoch=len(rows))
     return watch.rows
 
-# %% ../nbs/86_anomaly.ipynb #8aa933fd
+# %% ../nbs/86_anomaly.ipynb #ed0b6eee
 @dataclass(frozen=True)
 class Anomaly:
     "An autoencoder with what is ordinary for it"
@@ -227,7 +227,7 @@ def _unlikely(e, z, d, size_pix):
     "Minus log density of pixels and code, up to a constant"
     return e*size_pix**2/(2*d['error'])+.5*(((z-np.array(d['mean']))/np.array(d['std']))**2).sum(1)
 
-# %% ../nbs/86_anomaly.ipynb #ed0b6eee
+# %% ../nbs/86_anomaly.ipynb #4bf3f519
 def load_anomaly(
     name,             # Folder of weights, or a plain name
     device:str='cpu', # Where the network goes

@@ -19,7 +19,7 @@ from .core import InputError, atomic_folder, check_output_folder, read_table, wr
 from .cutouts import Cutouts, open_cutouts
 from .page import grid_block, numbers_block, page, table_block, text_block
 
-# %% ../nbs/93_dark.ipynb #78812fb1
+# %% ../nbs/93_dark.ipynb #7ef7c54c
 def best_of(
     table,          # predictions.csv, candidates.csv, or another table with id and logit
     cuts:Cutouts,   # The images it was made from
@@ -34,7 +34,7 @@ def best_of(
     if (at<0).any(): _note(f"{(at<0).sum()} of the best {len(df)} candidates have no image here and are left out, for instance {df['id'][at<0].iloc[0]!r}.")
     return at[at>=0], df[at>=0].reset_index(drop=True)
 
-# %% ../nbs/93_dark.ipynb #0c9cf0de
+# %% ../nbs/93_dark.ipynb #42b50b0e
 def hand_over(
     cuts:Cutouts,      # Lenses
     classifier,        # Of `load_classifier`
@@ -72,7 +72,7 @@ def classify(
     first = ['id','class',*(f'p_{c}' for c in classes),*(c for c in table if c.startswith('anomaly')),'refused']
     return table[first+[c for c in table if c not in first]]
 
-# %% ../nbs/93_dark.ipynb #d5a0930b
+# %% ../nbs/93_dark.ipynb #750f4f6a
 def dark_page(
     table:pd.DataFrame, # Of `hand_over`
     pictures:list,      # PNG of each lens: as found beside as prepared; None where there is none
@@ -111,7 +111,7 @@ def _picture(x, ready, side=160):
     im = Image.fromarray(out, 'P'); im.putpalette(np.round(255*colormaps['magma'](np.linspace(0, 1, 32))[:,:3]).astype(np.uint8).tobytes())
     buffer = io.BytesIO(); im.save(buffer, 'PNG', optimize=True); return buffer.getvalue()
 
-# %% ../nbs/93_dark.ipynb #15b1a22f
+# %% ../nbs/93_dark.ipynb #def88417
 @command
 def lensnb_substructure(
     input:str,               # Cutouts, or a score table of lensnb-test or lensnb-find (then --data, too)
@@ -143,7 +143,7 @@ def lensnb_substructure(
     n = table['class'].value_counts()
     print(f"{len(table):,} lenses: {', '.join(f'{int(n.get(c, 0)):,} {c}' for c in classifier.card.classes)}, {int((table['refused']!='').sum()):,} refused. {Path(out)/'index.html'}")
 
-# %% ../nbs/93_dark.ipynb #def88417
+# %% ../nbs/93_dark.ipynb #9a403b9c
 def _lenses(input, data, top, survey, pixel_scale, psf_fwhm):
     "The lenses, the rows wanted, and their scores"
     from lensnb.surveys import get_survey
@@ -170,7 +170,7 @@ def _band(cuts, band):
     if band.lower() not in names: raise InputError(f"The images have the bands {', '.join(cuts.survey.bands)}; there is no {band!r} among them.")
     return names.index(band.lower())
 
-# %% ../nbs/93_dark.ipynb #9a403b9c
+# %% ../nbs/93_dark.ipynb #ca50d5be
 def _networks(weights, anomaly, anomaly_weights, device):
     "Classifier and autoencoder"
     from lensnb.anomaly import load_anomaly

@@ -204,6 +204,7 @@ def _angle(tile):
     ra,dec = np.radians(tile.wcs.pixel_to_world_values([x, x], [y, y+1]))
     return np.arctan2((ra[1]-ra[0])*np.cos(dec[0]), dec[1]-dec[0])
 
+# %% ../nbs/86_mosaic.ipynb #15b57823
 def place(
     mosaic:Mosaic,         # Opened
     objects:pd.DataFrame,  # With ra_deg, dec_deg
@@ -232,7 +233,7 @@ def place(
     reason[~(np.isfinite(ra) & np.isfinite(dec))] = 'has no position'
     return pd.DataFrame(out|dict(edge_arcsec=np.where(reason=='', edge, np.nan), reason=reason), index=objects.index)
 
-# %% ../nbs/86_mosaic.ipynb #c864bc0b
+# %% ../nbs/86_mosaic.ipynb #0e47eedc
 def check_placed(
     mosaic:Mosaic,         # Opened
     objects:pd.DataFrame,  # With ra_deg, dec_deg
@@ -250,7 +251,7 @@ def check_placed(
     t = mosaic.tiles[mosaic.of(mosaic.bands[0])[0]]; ra,dec = t.wcs.pixel_to_world_values((t.width-1)/2, (t.height-1)/2)
     raise InputError(f"None of {len(ok):,} objects lies in any tile: the first tile is about RA {float(ra):.3f}, Dec {float(dec):.3f} degrees, the first object at {objects['ra_deg'].iloc[0]:.3f}, {objects['dec_deg'].iloc[0]:.3f}. Check the catalogue and the mosaics.")
 
-# %% ../nbs/86_mosaic.ipynb #7efd1d2b
+# %% ../nbs/86_mosaic.ipynb #4adbeadd
 def read_section(
     tile:Tile,  # Opened by `open_tile`
     y0:int, y1:int, x0:int, x1:int, # Rows and columns, inside or outside
@@ -270,7 +271,7 @@ def read_section(
         part[(m.astype(np.int64) & tile.mask_bits)!=0 if tile.mask_bits else m!=0] = np.nan
     return out
 
-# %% ../nbs/86_mosaic.ipynb #f832886c
+# %% ../nbs/86_mosaic.ipynb #61bbf54e
 @lru_cache(maxsize=4096)
 def _shift(ref, tile):
     "Whole-pixel offset (rows, columns) from one tile's grid to another's; None if there is none"
@@ -295,7 +296,7 @@ def _piece(wcs, y0, x0):
         w.sip = Sip(w.sip.a, w.sip.b, w.sip.ap, w.sip.bp, w.sip.crpix-(x0, y0))
     return w
 
-# %% ../nbs/86_mosaic.ipynb #61bbf54e
+# %% ../nbs/86_mosaic.ipynb #138d388f
 def read_on_grid(
     ref:Tile,   # Whose grid
     tile:Tile,  # Whose pixels
@@ -318,7 +319,7 @@ def read_on_grid(
         if bad.any(): out[~(reproject_interp((bad.astype(float), frm), into, shape, order='nearest-neighbor', return_footprint=False)<.5)] = np.nan
     return (out*ratio**2).astype(np.float32)
 
-# %% ../nbs/86_mosaic.ipynb #46bc71c9
+# %% ../nbs/86_mosaic.ipynb #92f8d285
 BLOCK_PIX = 1024
 
 def _block(mosaic, tiles, x, y, size):
@@ -339,7 +340,7 @@ def _try_block(mosaic, tiles, x, y, size):
     parts = [_try_block(mosaic, tiles, x[k:k+1], y[k:k+1], size) for k in range(len(x))]
     return np.concatenate([p for p,_ in parts]), {k:w[0] for k,(_,w) in enumerate(parts) if w}
 
-# %% ../nbs/86_mosaic.ipynb #92f8d285
+# %% ../nbs/86_mosaic.ipynb #9a9962e3
 def _usable(x, bands):
     "Missing pixels filled in; how many there were in each stamp; reasons by row of those that are no image"
     n_masked,bad = np.zeros(len(x), int),{}
@@ -367,7 +368,7 @@ def stamps(
             images,n_masked,bad = _usable(images, [mosaic.bands[k] for k in at])
             yield part, images, n_masked, {**bad, **why}
 
-# %% ../nbs/86_mosaic.ipynb #17bb290e
+# %% ../nbs/86_mosaic.ipynb #f9b08ceb
 def mosaic_cutouts(
     mosaic:Mosaic,         # Opened
     objects:pd.DataFrame,  # id, ra_deg, dec_deg; those outside are refused when they are read
@@ -383,7 +384,7 @@ def mosaic_cutouts(
     cat = check_catalog(objects.assign(path=path), 'the catalogue')
     return Cutouts(cat, replace(mosaic.survey, size_pix=size_pix), f"{len(cat)} objects of a {mosaic!r}".replace('a Mosaic', 'a mosaic'), 'mosaic', get)
 
-# %% ../nbs/86_mosaic.ipynb #a87e153c
+# %% ../nbs/86_mosaic.ipynb #6ba88c6b
 def _zero_points(mosaic, given):
     if given is not None: return [float(o) for o in given]
     from astropy.io import fits
@@ -412,7 +413,7 @@ def find_objects(
     if not len(df): raise InputError("No galaxy was found in the mosaics. Give a catalogue, or lower the limits.")
     return _named(df)
 
-# %% ../nbs/86_mosaic.ipynb #6ba88c6b
+# %% ../nbs/86_mosaic.ipynb #2de78575
 def _search(mosaic, k, y, x, step, margin, zero):
     "Sources whose middle lies in one square of a tile"
     t = mosaic.tiles[k]; y0,y1,x0,x1 = y-margin,min(y+step, t.height)+margin,x-margin,min(x+step, t.width)+margin

@@ -42,7 +42,7 @@ from .subhalos import CLASSES
 from .track import Track, start_run
 from .weights import WeightCard, find_weights, known_weights, load_weights, read_card, save_weights
 
-# %% ../nbs/85_substructure.ipynb #c2161ccb
+# %% ../nbs/85_substructure.ipynb #d94329ed
 def class_numbers(
     catalog:pd.DataFrame, # With a column kind
     classes:tuple=CLASSES, # Names in the order of the outputs
@@ -55,7 +55,7 @@ def class_numbers(
     if absent := [c for k,c in enumerate(classes) if k not in n]: raise InputError(f"{source} holds no image of the class {absent[0]!r}. A network cannot learn, nor be judged on, a class it does not see.")
     return n
 
-# %% ../nbs/85_substructure.ipynb #489f3d5d
+# %% ../nbs/85_substructure.ipynb #39b35429
 def class_batches(
     store:Store,           # Simulated lenses
     cfg:TrainConfig,       # Sections data and augment, and the seed
@@ -73,7 +73,7 @@ def class_batches(
     dls.n_inp,dls.feed,dls.meta_columns,dls.stores = 2,a,[],[store]
     return dls
 
-# %% ../nbs/85_substructure.ipynb #eab648f2
+# %% ../nbs/85_substructure.ipynb #34dc2cc4
 class ClassLoss(nn.Module):
     "Cross-entropy, with label smoothing from an epoch on"
     def __init__(self,
@@ -86,7 +86,7 @@ class ClassLoss(nn.Module):
     )->Tensor:    # Mean loss
         return cross_entropy(z, y, label_smoothing=self.smoothing if self.epoch>=self.after else 0.)
 
-# %% ../nbs/85_substructure.ipynb #c029d7bc
+# %% ../nbs/85_substructure.ipynb #69373fc8
 def class_aucs(
     p:np.ndarray,          # Score of each class, (n, n_class)
     y:np.ndarray,          # Class numbers, (n,)
@@ -105,7 +105,7 @@ def _area(a, sd, level):
     z,half = np.log(a/(1-a)),stats.norm.ppf((1+level)/2)*sd/(a*(1-a))
     return figure(a, *(1/(1+np.exp(-(z+s*half))) for s in (-1, 1)))
 
-# %% ../nbs/85_substructure.ipynb #1dee7905
+# %% ../nbs/85_substructure.ipynb #e3b36752
 class ClassWatch(Watch):
     "A row of history for every epoch: loss, macro AUC, accuracy"
     name = 'watch'
@@ -122,7 +122,7 @@ class ClassLine(Bar):
         if not self.watch.fresh or self.bar.disable: return
         r = self.watch.rows[-1]; self.bar.write(f"epoch {r['epoch']}: train loss {r['train_loss']:.4f}, validation loss {r['valid_loss']:.4f}, macro AUC {r['auc']:.4f}, accuracy {r['accuracy']:.3f}, {r['seconds']:.0f} s", file=sys.stderr)
 
-# %% ../nbs/85_substructure.ipynb #338017b8
+# %% ../nbs/85_substructure.ipynb #9dfffa59
 def fit_classes(
     cfg:TrainConfig, # Of the run
     dls,             # Of `class_batches`
@@ -148,7 +148,7 @@ def fit_classes(
         else: learn.fit(t.epochs, learn.rates, cbs=pace(t, learn.rates), start_epoch=len(rows))
     return watch.rows
 
-# %% ../nbs/85_substructure.ipynb #9dfffa59
+# %% ../nbs/85_substructure.ipynb #36efb66f
 def class_logits(
     model:nn.Module, # Trained
     batches,         # Of (x, ...): a loader, or a list
@@ -175,7 +175,7 @@ def class_table(
     columns = {f'{a}_{c}': v[:,k] for a,v in (('logit', logit), ('p', p)) for k,c in enumerate(classes)}
     return catalog.reset_index(drop=True).assign(**columns, pred=np.array(classes)[p.argmax(1)])
 
-# %% ../nbs/85_substructure.ipynb #36efb66f
+# %% ../nbs/85_substructure.ipynb #5407f3f0
 def class_metrics(
     p:np.ndarray,          # Probabilities, (n, n_class)
     y:np.ndarray,          # Class numbers, (n,)
@@ -202,7 +202,7 @@ def plot_classes(
         for j in range(len(classes)): b.text(j, i, f'{m[i,j]:.2f}', ha='center', va='center', color='white' if m[i,j]>.5 else 'black')
     return fig
 
-# %% ../nbs/85_substructure.ipynb #5407f3f0
+# %% ../nbs/85_substructure.ipynb #f8a1e9ef
 def train_classes(
     cfg:TrainConfig,       # What to do
     store:Store,           # Simulated lenses
@@ -229,6 +229,7 @@ def train_classes(
         net.load_state_dict(load_file(out/'checkpoint'/'best.safetensors'))
     return _finish(cfg, net, dls, out, rows, classes)
 
+# %% ../nbs/85_substructure.ipynb #b5256332
 def _network(cfg, feed, classes):
     "The network a config asks for"
     m,t = cfg.model,cfg.train
@@ -246,7 +247,7 @@ class _OneOutput(nn.Module):
     def __init__(self, net): super().__init__(); self.net = net
     def forward(self, x, meta=None): return self.net(x, meta)[:,0]
 
-# %% ../nbs/85_substructure.ipynb #f8a1e9ef
+# %% ../nbs/85_substructure.ipynb #22510ea3
 def _finish(cfg, net, dls, out, rows, classes):
     "Write scores, figures, metrics and weights of a run"
     held = dls.valid.feed.store.catalog.iloc[dls.valid.rows]; y = dls.valid.feed.y.numpy()[dls.valid.rows]
@@ -259,7 +260,7 @@ def _finish(cfg, net, dls, out, rows, classes):
     (out/'checkpoint').rmdir()
     return metrics
 
-# %% ../nbs/85_substructure.ipynb #e458d489
+# %% ../nbs/85_substructure.ipynb #869b7363
 def fit_temperature(
     logit:np.ndarray, # (n, n_class)
     y:np.ndarray,     # Class numbers, (n,)
@@ -269,7 +270,7 @@ def fit_temperature(
     z,y = torch.from_numpy(np.asarray(logit, float)),torch.from_numpy(np.asarray(y))
     return float(np.exp(minimize_scalar(lambda a: cross_entropy(z/np.exp(a), y).item(), bounds=(-3, 5), method='bounded').x))
 
-# %% ../nbs/85_substructure.ipynb #bcda4fb9
+# %% ../nbs/85_substructure.ipynb #c50892ed
 @dataclass(frozen=True)
 class Familiar:
     "Where the training lenses lie in the embedding of a network"
@@ -300,7 +301,7 @@ class Familiar:
         d = {k:v.numpy().astype(float) for k,v in load_file(path).items()}
         return cls(d['mean'], d['axes'], float(d['limit'][0]))
 
-# %% ../nbs/85_substructure.ipynb #bc82a996
+# %% ../nbs/85_substructure.ipynb #a88c4242
 @dataclass(frozen=True)
 class Classifier:
     "A network for classes of dark matter with what it has seen"
@@ -326,6 +327,7 @@ class Classifier:
         if not out and (d := float(self(p.x[None])[2][0]))>self.familiar.limit: out = [f"The network finds the image {d:.2f} scatters away from the lenses of its training, where {self.familiar.limit:.2f} is the limit. It may not be a lens like those."]
         return out
 
+# %% ../nbs/85_substructure.ipynb #8e41f07b
 def embeddings(
     model:nn.Module, # Trained
     batches,         # Of (x, ...)
@@ -356,7 +358,7 @@ def release_classes(
 
 def _as_card(card): return TrainConfig(data=dict(bands=list(card.bands), size_pix=card.size_pix))
 
-# %% ../nbs/85_substructure.ipynb #31bfcb58
+# %% ../nbs/85_substructure.ipynb #16c5c57f
 def load_classifier(
     name,              # Folder of weights, or a plain name
     device:str='cpu',  # Where the network goes

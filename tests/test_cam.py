@@ -46,7 +46,7 @@ def test_shuffled_weights_are_shuffled(name):
     before = {k: v.clone() for k, v in net.state_dict().items()}
     other = shuffled(net, np.random.default_rng(0), x)
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items()), 'the network itself is left alone'
-    for (k, a), b in zip(net.named_parameters(), other.parameters()):
+    for (k, a), b in zip(net.named_parameters(), other.parameters(), strict=True):
         assert torch.equal(a.flatten().sort()[0], b.flatten().sort()[0]), k
         if a.unique().numel() > 8: assert (a != b).float().mean() > .5, k
     assert not torch.allclose(net(x), other(x)) and not any(m.training for m in other.modules())
