@@ -1,12 +1,13 @@
 """Where does each released network look? Heat maps judged on simulated lenses whose lensed light is known
 
-    python benchmarks/heat.py                         # 500 lenses, all four networks: about a quarter of an hour of one core
-    python benchmarks/heat.py --n 60 --weights small-flux --out /tmp/heat.csv
+    python benchmarks/heat.py                         # 500 lenses, all four networks: under ten minutes of one core
+    python benchmarks/heat.py --weights small-flux    # one of them; the rows of the others stay
 
 Table benchmarks/results/heat.csv, a figure a row: weights, method, mask (of `heat.truth_masks`), lenses (all, or those found and missed at the
 threshold of the card), n, figure, value, lo, hi. Intervals are bootstraps over images. `brightness` (the light of the picture) and `middle` (heat
 that falls with the distance from the middle) are maps that ask no network. Curves and symmetries are of the first 100 lenses, the null is the mean
-of three networks with shuffled weights. `core_seconds_100` is the processor time of one core for 100 maps. No network has seen these lenses: the name of the store is part of its seed.
+of three networks with shuffled weights. `core_seconds_100` is the processor time of one core for 100 maps. No network has seen these lenses: the name of
+the store is part of its seed.
 """
 import argparse
 import tempfile
@@ -96,15 +97,15 @@ def main():
     p.add_argument('--out', type=Path, default=RESULTS/'heat.csv')
     a = p.parse_args()
     torch.set_num_threads(1)
-    rows, sky, start = [], {}, time.process_time()
+    sky, start = {}, time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         for name in a.weights:
             pixels = load_weights(name)[1].pixels
             if pixels not in sky: sky[pixels] = lenses(Path(folder), pixels, a.n)
-            rows += one_network(name, *sky[pixels])
-            table = pd.DataFrame(rows)[['weights', 'method', 'mask', 'lenses', 'n', 'figure', 'value', 'lo', 'hi']]
-            write_table(table.round(4), a.out)
-            shown = table[(table.weights == name) & (table.lenses == 'all') & (table['mask'] != 'visible part')].pivot(index='method', columns='figure', values='value')
+            table = pd.DataFrame(one_network(name, *sky[pixels]))[['weights', 'method', 'mask', 'lenses', 'n', 'figure', 'value', 'lo', 'hi']].round(4)
+            others = pd.read_csv(a.out).query('weights != @name') if a.out.is_file() else table[:0]
+            write_table(pd.concat([others, table]).sort_values('weights', kind='stable'), a.out)
+            shown = table[(table.lenses == 'all') & (table['mask'] != 'visible part')].pivot(index='method', columns='figure', values='value')
             print(f'{name}, after {time.process_time()-start:.0f} s of one core\n{shown.round(3).to_string()}', flush=True)
 
 

@@ -9,15 +9,16 @@ __all__ = ['METHODS', 'target_layer', 'list_layers', 'PlusPlus', 'check_method',
            'save_cam']
 
 # %% ../nbs/80_cam.ipynb #8c960387
+import copy, weakref
+from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 import torch
-from contextlib import contextmanager
 from matplotlib import pyplot as plt
 from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
 from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
 from skimage.transform import resize
-from torch import nn
+from torch import nn, Tensor
 from tqdm import tqdm
 from .core import InputError, band_index
 from .cutouts import Cutouts
@@ -29,28 +30,37 @@ from .surveys import nearest
 from .weights import WeightCard, as_input, fit_pixels, probability, scale_factor
 
 # %% ../nbs/80_cam.ipynb #a994543b
-def _stages(net):
-    "Modules that everything passes: children, and children of plain sequences"
-    for m in net.children():
-        yield m
-        if type(m) is nn.Sequential: yield from _stages(m)
+_LAYERS = weakref.WeakKeyDictionary() # network -> cells -> name of the layer
+
+def _stages(net, name=''):
+    "Names and modules that everything passes: children, and children of plain sequences"
+    for k,m in net.named_children():
+        yield name+k, m
+        if type(m) is nn.Sequential: yield from _stages(m, f'{name}{k}.')
+
+def _read_in_full(model, cells):
+    "Names of the stages of a backbone whose map has enough cells and is read in full, early ones first"
+    net,g,maps,hooks = copy.deepcopy(model).cpu().eval().requires_grad_(True),torch.Generator().manual_seed(0),[],[]
+    with torch.no_grad():
+        for p in net.parameters(): p.add_(torch.randn(p.shape, generator=g)*(.1*p.abs().mean()+1e-3))
+    def listen(name):
+        def keep(module, inputs, y):
+            if isinstance(y, Tensor) and y.ndim==4 and cells<=y.shape[-2]==y.shape[-1]: y.retain_grad(); maps.append((name, y))
+        return keep
+    for k,m in _stages(net.backbone):
+        if any(isinstance(c, nn.Conv2d) for c in m.modules()): hooks.append(m.register_forward_hook(listen(k)))
+    with torch.enable_grad(): net(torch.randn(4, net.bands, net.size_pix, net.size_pix, generator=g)).sum().backward()
+    return [k for k,y in maps if y.grad is not None and (y.grad.abs().sum((0,1))>0).all()]
 
 def target_layer(
     model:nn.Module,  # Made by `create_model`
     cells:int=16,     # Least number of cells along a side
 )->nn.Module:         # The layer to look at
-    "The deepest stage or block whose map has enough cells"
-    found,hooks = [],[]
-    def listen(module, inputs, y):
-        if isinstance(y, torch.Tensor) and y.ndim==4 and cells<=y.shape[-2]==y.shape[-1]: found.append(module)
-    for m in _stages(model.backbone):
-        if any(isinstance(c, nn.Conv2d) for c in m.modules()): hooks.append(m.register_forward_hook(listen))
-    try:
-        with torch.no_grad(): model.eval()(torch.zeros(1, model.bands, model.size_pix, model.size_pix, device=next(model.parameters()).device))
-    finally:
-        for h in hooks: h.remove()
-    if not found: raise InputError(f"{model.name} has no map of {cells} x {cells} cells at {model.size_pix} pixels, so it cannot show where it looked. Use a network with a finer map, such as lens_cnn.")
-    return found[-1]
+    "The deepest stage or block whose map has enough cells and is read in full"
+    known = _LAYERS.setdefault(model, {})
+    if cells not in known: known[cells] = (_read_in_full(model, cells) or [''])[-1]
+    if not known[cells]: raise InputError(f"{model.name} has no map of {cells} x {cells} cells at {model.size_pix} pixels, so it cannot show where it looked. Use a network with a finer map, such as lens_cnn.")
+    return model.backbone.get_submodule(known[cells])
 
 # %% ../nbs/80_cam.ipynb #ac6c89f8
 def list_layers(
@@ -61,7 +71,7 @@ def list_layers(
     "The layer at which each network is asked where it looked"
     rows = []
     for name in [*REGISTRY, *TIMM] if names is None else names:
-        net,shape,order = create_model(name, 3, size_pix),[],[]
+        net,shape,order = create_model(name, 3, size_pix).eval(),[],[]
         layer = target_layer(net, cells)
         hooks = [m.register_forward_hook(lambda m, i, y: order.append(m)) for m in net.modules() if isinstance(m, nn.Conv2d) or m is layer]
         hooks.append(layer.register_forward_hook(lambda m, i, y: shape.append(y.shape)))
@@ -99,7 +109,7 @@ def _frozen(model):
 
 def heat_maps(
     model:nn.Module,        # The network
-    x:torch.Tensor,         # Network input, (n, band, side, side)
+    x:Tensor,               # Network input, (n, band, side, side)
     methods=('layercam',),  # Names in `METHODS`
     target=None,            # A grad-cam target; None: the evidence for a lens
     cells:int=16,           # Least number of cells along a side of the map

@@ -13,7 +13,7 @@ from lensnb.models import REGISTRY, create_model
 from lensnb.pretrained import TIMM
 from lensnb.weights import load_weights
 
-LAYERS = dict(lens_cnn='backbone.6', d4_cnn='backbone.5', cmu_resnet='backbone.10', dense_attention='backbone.6', resnet10t='backbone.layer1', resnet18='backbone.layer1',
+LAYERS = dict(lens_cnn='backbone.6', d4_cnn='backbone.5', cmu_resnet='backbone.9', dense_attention='backbone.6', resnet10t='backbone.layer1', resnet18='backbone.layer1',
               regnety_002='backbone.s1', tf_efficientnet_lite0='backbone.blocks.1', efficientnet_b0='backbone.blocks.1', mobilenetv3_small_100='backbone.blocks.0',
               edgenext_xx_small='backbone.stages.0', convnext_atto='backbone.stages.0')
 
