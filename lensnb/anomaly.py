@@ -157,7 +157,7 @@ def train_anomaly(
     resume:bool=False, # Go on with an interrupted run
     progress:bool=True, # Bar and lines on stderr
     n_code:int=32,     # Numbers in the code
-)->'Anomaly':          # As `load_anomaly` gives it
+)->object:             # `Anomaly`, as `load_anomaly` gives it
     "Train an autoencoder on smooth lenses and write its weights"
     out,t = Path(out),cfg.train; cfg,old = check_run(out, cfg, resume); t = cfg.train
     if t.threads: torch.set_num_threads(t.threads)

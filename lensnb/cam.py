@@ -49,7 +49,8 @@ def _read_in_full(model, cells):
         return keep
     for k,m in _stages(net.backbone):
         if any(isinstance(c, nn.Conv2d) for c in m.modules()): hooks.append(m.register_forward_hook(listen(k)))
-    with torch.enable_grad(): net(torch.randn(4, net.bands, net.size_pix, net.size_pix, generator=g)).sum().backward()
+    see = net.embed if getattr(net, 'fuse', None) else net   # catalogue columns join after the last map
+    with torch.enable_grad(): y = see(torch.randn(4, net.bands, net.size_pix, net.size_pix, generator=g)); (y*torch.randn(y.shape, generator=g)).sum().backward()
     return [k for k,y in maps if y.grad is not None and (y.grad.abs().sum((0,1))>0).all()]
 
 def target_layer(

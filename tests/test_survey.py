@@ -186,7 +186,7 @@ BAD = {
     'prior without calibration': (['--prior', '1e-3'], ['calibrat']),
     'no budget': (['--budget', '0'], ['budget']),
     'no such weights': (['--weights', 'nobody'], ['no weights named']),
-    'an ensemble': (['--weights', 'ensemble:three'], ['Name its members']),
+    'an ensemble': (['--weights', 'ensemble:three'], ['no ensemble named']),
     'another folder': (['--out', '{full}'], ['no survey job']),
     'a file': (['--out', '{hours}'], ['is a file']),
     'nobody schedules': (['--scheduler', 'tcp://127.0.0.1:9'], ['No dask scheduler']),
