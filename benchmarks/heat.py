@@ -68,10 +68,11 @@ def one_network(name, images, masks):
     model, card = load_weights(name)
     x, rows = as_input(card, images), []
     few = x[:N_FEW]
+    n_few = len(few)
     found = np.concatenate([probability(card, batch_logits(model, o)) for o in x.split(64)]) >= card.threshold
     heat = {**heat_maps(model, x, METHODS), **plain_maps(x)}
     null = [heat_maps(shuffled(model, np.random.default_rng(k), x), x, METHODS) for k in range(N_SHUFFLED)]
-    def add(method, figure, made, mask='', which='all', n=len(few)): rows.append(dict(weights=name, method=method, mask=mask, lenses=which, n=n, figure=figure, **made))
+    def add(method, figure, made, mask='', which='all', n=n_few): rows.append(dict(weights=name, method=method, mask=mask, lenses=which, n=n, figure=figure, **made))
     for method, h in heat.items():
         for mask, (at, made) in masks.items():
             for which, pick in (('all', found | True), ('found', found), ('missed', ~found)):

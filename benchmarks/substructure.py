@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.ndimage import gaussian_filter
+from scipy.special import softmax
 
 from lensnb.anomaly import KINDS, load_anomaly, train_anomaly
 from lensnb.config import load_config
@@ -40,7 +41,7 @@ from lensnb.pixels import border_sky
 from lensnb.simulate import simulate_one
 from lensnb.store import open_store, write_store
 from lensnb.subhalos import CLASSES, HONEST, Honest, preset_survey, simulate_classes, simulate_substructure
-from lensnb.substructure import class_aucs, class_logits, class_metrics, class_numbers, load_classifier, release_classes, softmax, train_classes
+from lensnb.substructure import class_aucs, class_logits, class_metrics, class_numbers, load_classifier, release_classes, train_classes
 from lensnb.surveys import get_survey
 from lensnb.weights import load_weights
 
@@ -48,8 +49,8 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT/'benchmarks'/'results'
 STORES = ROOT/'stores'/'substructure'
 PRESETS = {'preset': 'deeplense_model1', 'honest': 'honest'}
-SIZES = {'preset': {'train': 48_000, 'val': 6_000, 'calib': 6_000, 'test': 9_000}, 'honest': {'train': 24_000, 'val': 3_000, 'calib': 3_000, 'test': 6_000}}
-BUDGET = {'lens_cnn': dict(epochs=6), 'resnet18': dict(epochs=5, max_images=16_000, lr=.001), 'dense_attention': dict(epochs=5, max_images=12_000)}
+SIZES = {'preset': {'train': 30_000, 'val': 3_000, 'calib': 6_000, 'test': 9_000}, 'honest': {'train': 24_000, 'val': 3_000, 'calib': 3_000, 'test': 6_000}}
+BUDGET = {'lens_cnn': dict(epochs=8), 'resnet18': dict(epochs=5, max_images=16_000, lr=.001), 'dense_attention': dict(epochs=5, max_images=12_000)}
 RELEASED = {'honest': 'hst-substructure', 'preset': 'deeplense-model1'}
 
 
@@ -102,7 +103,7 @@ def test(a):
     for run in finished():
         _, preset, net, seed = run.name.split('-')
         z, y = scored(run, store(f'{preset}-test'))
-        m, h = class_metrics(softmax(z), y), pd.read_csv(run/'history.csv')
+        m, h = class_metrics(softmax(z, axis=1), y), pd.read_csv(run/'history.csv')
         flat = {f'auc_{k}{e}': v[n] for k, v in m['auc'].items() for e, n in (('', 'value'), ('_lo', 'lo'), ('_hi', 'hi'))}
         cfg = load_config(run/'config.yaml')
         rows.append(dict(run=run.name, preset=preset, network=net, seed=int(seed[4:]), n_test=len(y), n_train=cfg.data.max_images or SIZES[preset]['train'], epochs=len(h), minutes=h['train_seconds'].sum()/60, accuracy=m['accuracy'], **flat))
@@ -142,7 +143,7 @@ def published(a):
     for run in finished():
         model, _ = load_weights(run)
         for what, x, y in (('fifteen, three classes', few_x, few_y), ('2,000, with or without', many_x, many_y)):
-            p = softmax(class_logits(model, [(torch.from_numpy(x[i:i+256]),) for i in range(0, len(x), 256)]))
+            p = softmax(class_logits(model, [(torch.from_numpy(x[i:i+256]),) for i in range(0, len(x), 256)]), axis=1)
             if y.max() == 1: p = np.c_[p[:, 0], 1-p[:, 0]]
             auc = class_aucs(p, y, CLASSES if y.max() == 2 else ('none', 'some'))['macro']
             rows.append(dict(run=run.name, images=what, n=len(y), accuracy=float((p.argmax(1) == y).mean()), macro_auc=auc['value'], lo=auc['lo'], hi=auc['hi']))
@@ -165,7 +166,7 @@ def on_theirs(images, y, survey):
         cfg = load_config(ROOT/'configs'/'substructure'/'honest.yaml', ['name=published', 'data.validation=null', 'train.epochs=20'])
         train_classes(cfg, parts['learn'], out, parts['choose'], resume=out.exists(), classes=kinds)
     z = class_logits(load_weights(out)[0], inputs(parts['test']))
-    auc = class_aucs(softmax(z), class_numbers(parts['test'].catalog, kinds), kinds)['macro']
+    auc = class_aucs(softmax(z, axis=1), class_numbers(parts['test'].catalog, kinds), kinds)['macro']
     return dict(run='lens_cnn trained on half of them', images='500 of the 2,000 that it has not seen', n=len(z), accuracy=float((z.argmax(1) == class_numbers(parts['test'].catalog, kinds)).mean()), macro_auc=auc['value'], lo=auc['lo'], hi=auc['hi'])
 
 
@@ -184,8 +185,8 @@ def release(a):
     for preset in a.presets:
         runs = [r for r in finished() if r.name.split('-')[1] == preset]
         best = max(runs, key=lambda r: pd.read_csv(r/'history.csv')['auc'].max())
-        t = pd.read_csv(RESULTS/'substructure_test.csv').set_index('run').loc[best.name]
-        card = release_classes(best, ROOT/'weights'/RELEASED[preset], store(f'{preset}-calib'), prepared(a.n, preset, 1, 'ranges'), anomaly=f'{RELEASED[preset]}-aae', test={k: float(t[k]) for k in t.index if k.startswith('auc_')})
+        t, strange = pd.read_csv(RESULTS/'substructure_test.csv').set_index('run').loc[best.name], f'{RELEASED[preset]}-aae'
+        card = release_classes(best, ROOT/'weights'/RELEASED[preset], store(f'{preset}-calib'), prepared(a.n, preset, 1, 'ranges'), anomaly=strange if (ROOT/'weights'/strange).is_dir() else None, test={k: float(t[k]) for k in t.index if k.startswith('auc_')})
         for f in ('config.yaml', 'history.csv'): (ROOT/'weights'/RELEASED[preset]/f).write_text((best/f).read_text().replace(f'{ROOT}/', ''))
         print(card.name, best.name, card.calibration, card.data['seen'], flush=True)
 

@@ -308,17 +308,21 @@ def fit(
     keep:dict,        # Plain things that checkpoints keep: metric, data
     progress:bool,    # Bar and lines on stderr
     cbs=(),           # Further fastai callbacks
+    watch=Watch,      # Class that keeps the history
+    line=Bar,         # Class that shows it
+    loss=None,        # Instead of the lens finder's
 )->list:              # History, a row an epoch
     "Run the epochs that are left"
     t,rows,metric = cfg.train,old['rows'] if old else [],keep['metric']
     if rows: write_table(pd.DataFrame(rows), out/'history.csv')
     if len(rows)>=t.epochs or out_of_patience(rows, t.patience, metric): return rows
-    watch = Watch(cfg.seed, rows, t.pauc_fpr)
+    watch = watch(cfg.seed, rows, t.pauc_fpr)
     if old: model.net.load_state_dict(old['model'])
     learn = make_learner(cfg, dls, model, [watch, Checkpoint(out, metric, keep), *([Average(t.ema, old and old['average'])] if t.ema else []), *([Patience(t.patience, metric)] if t.patience else []), *cbs])
+    if loss: learn.loss_func = loss
     if old: learn.opt.load_state_dict(_to(old['opt'], next(model.parameters()).device))
     with tqdm(total=t.epochs*len(dls.train), initial=len(rows)*len(dls.train), desc='training', unit='batch', disable=not progress) as bar:
-        learn.add_cb(Bar(bar))
+        learn.add_cb(line(bar))
         if t.schedule=='one_cycle': learn.fit_one_cycle(t.epochs, learn.rates, start_epoch=len(rows))
         else: learn.fit(t.epochs, learn.rates, cbs=pace(t, learn.rates), start_epoch=len(rows))
     return watch.rows
