@@ -1,6 +1,6 @@
-"""Train, judge and release the two small networks in weights/: simulate, train, test on a store of its own, save
+"""Train, judge and release the small networks in weights/: simulate, train, test on a store of its own, save
 
-    python benchmarks/release_small.py            # about 12 minutes on two cores; stores and runs go to stores/ and runs/
+    python benchmarks/release_small.py            # about 20 minutes on two cores; stores and runs go to stores/ and runs/
 """
 import argparse
 import subprocess
@@ -12,7 +12,9 @@ from lensnb.core import read_json, write_json
 from lensnb.weights import load_weights, save_weights
 
 ROOT = Path(__file__).parent.parent
-NETS = {'small-flux': 'flux', 'small-composite': 'composite8'}
+NETS = {'small-flux': ['--pixels', 'flux'], 'small-composite': ['--pixels', 'composite8'], 'small-hst': ['--survey', 'hst', '--dtype', 'float16']}
+CONFIG = {'small-hst': ['data.size_pix=96', 'train.epochs=8', 'train.precision=bf16', 'train.channels_last=true']}
+N_TRAIN = {'small-hst': 8000}
 
 
 def sh(*args):
@@ -23,16 +25,16 @@ def sh(*args):
 
 def main():
     p = argparse.ArgumentParser(description='Train and release the small networks')
-    p.add_argument('--n', type=int, default=12_000, help='training images each')
+    p.add_argument('--n', type=int, default=12_000, help='training images each; 8,000 of Hubble')
     p.add_argument('--seed', type=int, default=0)
     p.add_argument('--nets', nargs='*', default=list(NETS), choices=list(NETS))
     a = p.parse_args()
     for name in a.nets:
-        pixels, store, held = NETS[name], ROOT/'stores'/f'{name}-train', ROOT/'stores'/f'{name}-test'
+        made, store, held = NETS[name], ROOT/'stores'/f'{name}-train', ROOT/'stores'/f'{name}-test'
         run, scores = ROOT/'runs'/name, ROOT/'runs'/f'{name}-test'
-        if not store.exists(): sh('lensnb-simulate', store, '--n', a.n, '--seed', a.seed, '--pixels', pixels, '--store-name', f'{name}-train')
-        if not held.exists(): sh('lensnb-simulate', held, '--n', 3000, '--seed', a.seed, '--pixels', pixels, '--store-name', f'{name}-test')
-        if not (run/'card.json').exists(): sh('lensnb-train', '--config', ROOT/'configs'/'small.yaml', '--data', store, '--out', run, f'name={name}', f'seed={a.seed}', *(['--resume'] if run.exists() else []))
+        if not store.exists(): sh('lensnb-simulate', store, '--n', N_TRAIN.get(name, a.n), '--seed', a.seed, *made, '--store-name', f'{name}-train')
+        if not held.exists(): sh('lensnb-simulate', held, '--n', 3000, '--seed', a.seed, *made, '--store-name', f'{name}-test')
+        if not (run/'card.json').exists(): sh('lensnb-train', '--config', ROOT/'configs'/'small.yaml', '--data', store, '--out', run, f'name={name}', f'seed={a.seed}', *CONFIG.get(name, []), *(['--resume'] if run.exists() else []))
         if not scores.exists(): sh('lensnb-test', '--weights', run, '--data', held, '--out', scores)
         model, card = load_weights(run)
         m = read_json(scores/'metrics.json')
