@@ -1,8 +1,8 @@
 """The main job in the open, from nothing to ranked galaxies: run it as `make demo`, then open demo/index.html
 
-Every step but the last is a terminal command, printed as it runs. The last takes a real picture, the Hubble
-eXtreme Deep Field that scikit-image carries, paints ten simulated lenses onto galaxies of it, and asks the network
-that was just trained to rank all its galaxies.
+Every step is a terminal command, printed as it runs. In between, a real picture, the Hubble eXtreme Deep Field that
+scikit-image carries, gets ten simulated lenses painted onto its galaxies, and the released `small-composite` ranks all
+of them. At the end `lsst-lens-cnn` searches a simulated field, mosaics with a sky on them, as it would a survey.
 """
 import argparse
 import shutil
@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.data import hubble_deep_field
 from skimage.transform import rescale
 
-from lensnb.core import Scores, Survey, atomic_file, read_json
+from lensnb.core import Survey, atomic_file, read_json
 from lensnb.cutouts import write_cutouts
 from lensnb.measure import cut_stamps, detect
 from lensnb.page import figure_block, grid_block, numbers_block, page, table_block, text_block
@@ -30,6 +30,8 @@ from lensnb.simulate import get_survey
 ROOT = Path(__file__).parent.parent
 XDF_ARCSEC, XDF_FWHM_ARCSEC = .143, .15   # 2.38' across 1000 columns; FWHM of the picture as printed
 N_PAINTED, N_TOP = 10, 20
+N_FIELD = 25                               # candidates wanted of the simulated field
+COMPOSITE, FLUX = 'small-composite', 'lsst-lens-cnn'
 LEAST_CORE = 60                            # of 255: mean of the three colours in the central square arcsecond
 SAME_ARCSEC = 4.                           # two galaxies closer than this are one candidate
 PAINTED, OTHER = '#009E73', '#8c8c8c'
@@ -101,7 +103,7 @@ def centre(x, size=48): return x[..., (x.shape[-2]-size)//2:(x.shape[-2]+size)//
 def main():
     p = argparse.ArgumentParser(description='Simulate, train, test, and find painted lenses in a Hubble picture')
     p.add_argument('--out', type=Path, default=ROOT/'demo', help='folder to make; an old one is replaced')
-    p.add_argument('--n', type=int, default=8000, help='simulated images to train on')
+    p.add_argument('--n', type=int, default=5000, help='simulated images to train on')
     p.add_argument('--seed', type=int, default=0)
     a = p.parse_args()
     start, out = time.time(), a.out
@@ -128,9 +130,11 @@ def main():
     t = t.loc[kept].reset_index(drop=True)
     cat = t[['id', 'x_pix', 'y_pix']].assign(label=t['painted'].astype(int))
     write_cutouts(out/'hubble', stamps, cat, Survey('xdf', survey.bands, 'composite8', survey.pixel_scale_arcsec), 'picture')
-    sh('lensnb-test', '--weights', out/'run', '--data', out/'hubble', '--out', out/'hubble-scores', '--pixel-scale', survey.pixel_scale_arcsec, '--tta', '--cam', '--cam-top', 2*N_TOP)
+    sh('lensnb-find', out/'hubble', '--weights', COMPOSITE, '--out', out/'hubble-found', '--budget', 2*N_TOP, '--cam', '--workers', 1)
+    sh('lensnb-simulate', out/'field', '--kind', 'field', '--survey', 'lsst', '--seed', a.seed)
+    sh('lensnb-find', '--bands', *(f'{b}={out/"field"/b}.fits' for b in 'gri'), '--catalog', out/'field'/'catalog.csv', '--out', out/'field-found', '--weights', FLUX, '--budget', N_FIELD, '--prior', .04, '--workers', 1)
 
-    s = Scores.read(out/'hubble-scores'/'predictions.csv').to_frame().set_index('id')
+    s = pd.read_parquet(out/'hubble-found'/'scores').set_index('id')
     t = rank_candidates(t.join(s[['p_lens', 'logit']], on='id'), SAME_ARCSEC/survey.pixel_scale_arcsec)
     painted = t[t['painted']]
     best = t[t['rank'] > 0]
@@ -151,7 +155,9 @@ def write_page(out, sky, before, t, stamps, found, seconds):
     pairs = show_grid([centre(x) for x in old]+[centre(stamps[i]) for i in painted.index], ['before']*len(painted)+[f"rank {r.found_rank:.0f}, {r.theta_e_arcsec:.1f}″" for r in painted.itertuples()],
                       'composite8', ncol=len(painted), size_inch=1.1, dpi=150)
     cams = sorted((out/'heldout-scores'/'cam').glob('*.png'))[:4]
-    hubble_cams = [f for i in top['id'] if (f := out/'hubble-scores'/'cam'/f'{i}.png').exists()][:4]
+    listed = pd.read_csv(out/'hubble-found'/'candidates.csv')
+    hubble_cams = [out/'hubble-found'/'cam'/f'{k:05d}.png' for k in listed.set_index('id')['rank'].reindex(top['id']).dropna().astype(int)[:4]]
+    field = found_in_field(out)
     blocks = [
         numbers_block({f'of {N_PAINTED} painted lenses in the top {N_TOP} of {len(order)} candidates': str(found), 'AUC on 1,000 held-out simulated images': held['auc'],
                        'AUC on the validation part': run['auc'], 'minutes in all': f'{seconds/60:.1f}'}),
@@ -163,19 +169,32 @@ def write_page(out, sky, before, t, stamps, found, seconds):
         grid_block([out/'heldout-scores'/'roc.png', out/'heldout-scores'/'confusion.png'], ['ROC curve with its 95 % interval', 'Confusion matrix at the threshold chosen on the validation part'], 'On held-out simulated images'),
         grid_block(hubble_cams, [f'rank {k+1}' for k in range(len(hubble_cams))], 'Where the network looked: the best of the Hubble picture', ncol=2),
         grid_block(cams, ['']*len(cams), 'Where the network looked: held-out simulated lenses', ncol=2),
+        text_block(field['said'], 'A field of a simulated survey, searched by lensnb-find', note=True),
+        grid_block(field['pictures'], field['captions'], 'The first ten candidates of the field', ncol=5),
         table_block(order[['rank', 'id', 'painted', 'p_lens', 'theta_e_arcsec', 'core', 'x_pix', 'y_pix', 'redness']].head(40), 'Einstein radius in arcsec, positions in pixels, core is its brightness (of 255), redness its i over g.', 'The first forty'),
         table_block(pd.read_csv(out/'run'/'history.csv'), '', 'Training, epoch by epoch'),
         text_block('All of it was made by these commands and files: demo/sky and demo/heldout (lensnb-simulate), demo/run (lensnb-train; its own report is demo/run/report.html), '
-                   'demo/heldout-scores and demo/hubble-scores (lensnb-test; predictions.csv, metrics.json, ROC, confusion matrix, CAMs, report.html).', 'Where everything is'),
+                   'demo/heldout-scores (lensnb-test; predictions.csv, metrics.json, ROC, confusion matrix, CAMs, report.html), demo/hubble-found and demo/field-found (lensnb-find; candidates.csv, all scores, index.html).', 'Where everything is'),
     ]
-    html = page('Ten lenses hidden in the Hubble eXtreme Deep Field', blocks, 'A network trained a minute ago on simulated images ranks the galaxies of a real picture.')
+    html = page('Ten lenses hidden in the Hubble eXtreme Deep Field', blocks, 'A released network, trained on simulated images only, ranks the galaxies of a real picture.')
     with atomic_file(out/'index.html') as tmp: tmp.write_text(html, encoding='utf-8')
+
+
+def found_in_field(out):
+    "What the search of the field found, against its truth"
+    truth = pd.read_csv(out/'field'/'truth.csv')
+    got = pd.read_csv(out/'field-found'/'candidates.csv').merge(truth[['id', 'label', 'kind']], on='id', how='left').sort_values('rank')
+    n_lens, n_found, n_faint = int((truth['label'] == 1).sum()), int((got['label'] == 1).sum()), int(got['label'].isna().sum())
+    said = (f'Mosaics of 2,000 × 2,000 pixels in g, r and i hold {len(truth)} galaxies, {n_lens} of them lenses. lensnb-find cut them out by their catalogue and ranked them with weights/{FLUX}: {n_found} of its first {len(got)} are lenses'
+            f'{f", {n_faint} more are lenses too faint to count" if n_faint else ""}. Its own page, with the sky positions and links to a viewer, is demo/field-found/index.html. One galaxy in {len(truth)/n_lens:.0f} is a lens here; on the sky it is one in a thousand or fewer, and the same list would hold fewer of them.')
+    top = got.head(10)
+    return dict(said=said, pictures=[out/'field-found'/'pictures'/f'{k:05d}.png' for k in top['rank']], captions=[f'{r.rank}: {r.kind.replace("_", " ")}  p={r.p_lens:.2f}' for r in top.itertuples()])
 
 
 def sentence(found, t):
     above = t[(t['p_lens'] >= .5) & ~t['painted'] & (t['rank'] > 0)]
     return (f'{len(above)} of {(~t["painted"] & (t["rank"] > 0)).sum()} candidates without a painted lens got a probability of one half or more. In a survey, where one galaxy in a thousand or fewer is a lens, such a network would bury each lens under many '
-            'false alarms: it learned from a few thousand simulated images for a minute or two, its probabilities assume as many lenses as non-lenses, and the painted lenses come from the same simulator that taught it. '
+            f'false alarms: {COMPOSITE} learned from 12,000 simulated images, its probabilities assume as many lenses as non-lenses, and the painted lenses come from the same simulator that taught it. '
             f'By chance {N_PAINTED*N_TOP/(t["rank"] > 0).sum():.1f} of the ten would be among the top {N_TOP}; here {found} are. The page shows that the whole path works on real pixels. It does not show how well lensnb finds real lenses; that is measured on real lenses, with networks trained for longer.')
 
 

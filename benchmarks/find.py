@@ -1,9 +1,11 @@
 """What lensnb-find finds, how fast, how much memory it takes, and whether anything is lost when it is killed
 
-    python benchmarks/find.py field                     # Show 1: a 2,000-pixel field against its truth, by Einstein radius and S/N
+    python benchmarks/find.py field                     # Show 1: a 2,000-pixel field, and one of 4,000 with more lenses, against their truth
     python benchmarks/find.py speed                     # Show 2: files, mosaics and reprojected mosaics against plain loops, 20,000 objects
     python benchmarks/find.py memory                    # peak memory at 5,000 and 50,000 objects
+    python benchmarks/find.py rates                     # what each stage costs on one core: read, cut, normalise, infer, write, merge
     python benchmarks/find.py kill                      # Show 3: a worker and a job killed, local and dask
+    python benchmarks/find.py truncated                 # Show 4: two of twenty tiles cut short
     python benchmarks/find.py rehearsal                 # Show 5: a million positions without images
     python benchmarks/find.py all --n 2000 --size 800   # everything, small, to see that it runs
 
@@ -30,6 +32,7 @@ import pandas as pd
 import psutil
 
 from lensnb.core import read_table, write_json, write_table
+from lensnb.intervals import proportion
 from lensnb.simulate import simulate_field
 
 ROOT = Path(__file__).parent.parent
@@ -65,12 +68,12 @@ def find(a, out, *args, watch=False):
     "One job; seconds of wall clock, and the largest memory if it is watched"
     shutil.rmtree(out, ignore_errors=True)
     start, peak = time.perf_counter(), 0
-    p = subprocess.Popen([*FIND, *map(str, args), '--out', str(out), '--weights', a.weights, '--workers', str(a.workers)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    while watch and p.poll() is None:
-        peak = max(peak, pss(p.pid))
-        time.sleep(.1)
-    said = p.communicate()[1]
-    if p.returncode: raise SystemExit(said)
+    with open(a.folder/'said.txt', 'w+') as said:
+        p = subprocess.Popen([*FIND, *map(str, args), '--out', str(out), '--weights', a.weights, '--workers', str(a.workers)], stderr=said, stdout=subprocess.DEVNULL)
+        while watch and p.poll() is None:
+            peak = max(peak, pss(p.pid))
+            time.sleep(.1)
+        if p.wait(): raise SystemExit(Path(said.name).read_text())
     return time.perf_counter()-start, peak/2**20
 
 
@@ -92,22 +95,33 @@ def keep(part, rows):
 
 def show_field(a):
     "Lenses recovered against the truth, by Einstein radius and signal to noise, and false positives at the budget"
-    f = field(a, lens_frac=.04, faint_frac=.02)
-    truth = pd.read_csv(f/'truth.csv')
-    n_lens = int((truth['label'] == 1).sum())
-    find(a, a.folder/'found', *mosaics(f), '--catalog', f/'catalog.csv', '--budget', n_lens, '--cam')
-    scores = pd.read_parquet(a.folder/'found'/'scores').set_index('id')
-    got = pd.read_csv(a.folder/'found'/'candidates.csv')
-    t = truth.assign(scored=truth['id'].isin(scores.index), listed=truth['id'].isin(got['id']))
-    lens, rows = t[t['label'] == 1], [dict(cut='all', n=len(t[t['label'] == 1]), scored=int(t.loc[t['label'] == 1, 'scored'].sum()), listed=int(t.loc[t['label'] == 1, 'listed'].sum()))]
-    for c in ('theta_e_arcsec', 'snr_lensed_image'):
-        for q, part in lens.groupby(pd.qcut(lens[c], 3), observed=True): rows.append(dict(cut=f'{c} {q.left:.3g} to {q.right:.3g}', n=len(part), scored=int(part['scored'].sum()), listed=int(part['listed'].sum())))
-    wrong = t[(t['label'] == 0) & t['listed']]
-    faint = t[t['label'].isna()]
-    rows.append(dict(cut='too faint to see', n=len(faint), scored=int(faint['scored'].sum()), listed=int(faint['listed'].sum())))
-    rows.append(dict(cut=f'false positives in a list of {len(got)} ({", ".join(f"{v} {k}" for k, v in wrong["kind"].value_counts().items())})', n=int((t['label'] == 0).sum()), scored=int((t['scored'] & (t['label'] == 0)).sum()), listed=len(wrong)))
+    rows = []
+    for name, size, lens_frac in (('field', a.size, .04), ('field with more lenses', 2*a.size, .12)):
+        f = a.folder/f'{name.replace(" ", "-")}-{size}'
+        if not f.is_dir(): simulate_field(f, size_pix=size, seed=a.seed, workers=CORES, lens_frac=lens_frac, faint_frac=.02, progress=False)
+        truth = pd.read_csv(f/'truth.csv')
+        budget, out = int((truth['label'] == 1).sum()), a.folder/f'found-{f.name}'
+        find(a, out, *mosaics(f), '--catalog', f/'catalog.csv', '--budget', budget, '--prior', lens_frac, *(['--cam'] if size == a.size else []))
+        rows += [dict(field=f'{name}, {size} pixels', n_objects=len(truth), budget=budget, **r) for r in recovered(truth, out)]
+        print('Look at', out/'index.html')
     keep('field', rows)
-    print('Look at', a.folder/'found'/'index.html')
+
+
+def recovered(truth, out):
+    "Lenses in the list of a job, by what they are like, and what else is in it"
+    scores, got = pd.read_parquet(out/'scores').set_index('id'), pd.read_csv(out/'candidates.csv')
+    t = truth.assign(scored=truth['id'].isin(scores.index), listed=truth['id'].isin(got['id']))
+    lens, other = t[t['label'] == 1], t[t['label'] == 0]
+
+    def row(cut, part):
+        r = proportion(part.loc[part['scored'], 'listed'].to_numpy())
+        return dict(cut=cut, n=len(part), scored=int(part['scored'].sum()), listed=int(part['listed'].sum()), share=r['value'], lo=r['lo'], hi=r['hi'])
+    yield row('all lenses', lens)
+    for c in ('theta_e_arcsec', 'snr_lensed_image'):
+        for q, part in lens.groupby(pd.qcut(lens[c], 3 if len(lens) < 100 else 6), observed=True): yield row(f'{c} {q.left:.3g} to {q.right:.3g}', part) | dict(column=c, least=q.left, most=q.right, middle=part[c].median())
+    yield row('lenses too faint to see', t[t['label'].isna()])
+    yield row('no lenses', other)
+    for kind, part in other.groupby('kind'): yield row(f'no lens: {kind}', part)
 
 
 def network(a):
@@ -195,14 +209,75 @@ def show_speed(a):
         torch_loop(model, card, read, 64)
         return max(torch_loop(model, card, read, min(n, a.loop_n))[0] for _ in range(a.repeat))
 
-    def job(*args): return max(a.n/find(a, a.folder/'speed', *args)[0] for _ in range(a.repeat))
+    def job(n, repeat, *args): return max(n/find(a, a.folder/'speed', *args)[0] for _ in range(repeat))
     stamps = np.stack([from_files(k) for k in range(min(len(ids), 2048))]).astype(np.float32)
-    engine, rows = bare(a, stamps), []
-    for name, rate, base in (('files', lambda: job(files), lambda: loop(from_files, len(ids))), ('mosaics on one grid', lambda: job(*mosaics(f), '--catalog', cat), lambda: loop(from_mosaic, a.n)),
-                             ('mosaics, reprojected', lambda: job(*mosaics(turned(f)), '--catalog', cat), None)):
-        r, b = rate(), base() if base else None
-        rows.append(dict(what=name, n=a.n, images_per_s=r, loop_per_s=b, times_the_loop=r/b if b else None, bare_per_s=engine, share_of_bare=r/engine, workers=a.workers))
-    keep('speed', rows)
+    engine, rows, few = bare(a, stamps), [], a.n//8
+    for name, n, rate, base in (('files', len(ids), lambda: job(len(ids), a.repeat, files), lambda: loop(from_files, len(ids))), ('mosaics on one grid', a.n, lambda: job(a.n, a.repeat, *mosaics(f), '--catalog', cat), lambda: loop(from_mosaic, a.n)),
+                                ('mosaics, two of three bands reprojected', few, lambda: job(few, 1, *mosaics(turned(f)), '--catalog', positions(a, f, few)), None)):
+        b, r = base() if base else None, rate()
+        rows.append(dict(what=name, n=n, images_per_s=r, loop_per_s=b, times_the_loop=r/b if b else None, bare_per_s=engine, share_of_bare=r/engine, workers=a.workers))
+        keep('speed', rows)
+
+
+def show_rates(a):
+    "Objects a second of one core in each stage of a search, by the functions that a job calls, and bytes"
+    import pyarrow.parquet as pq
+    import torch
+
+    from lensnb.engine import make_engine
+    from lensnb.mosaic import open_mosaic, place, read_section, stamps
+    from lensnb.pixels import border_sky
+    from lensnb.plan import job_settings, plan_job
+    from lensnb.shortlist import shortlist
+    from lensnb.survey import _job, choose_engines, run_shard
+    from lensnb.weights import load_weights
+    torch.set_num_threads(1)
+    f = field(a, lens_frac=.04)
+    n, rows = 4096, []
+    df = pd.read_parquet(positions(a, f, n))
+
+    def best(work):
+        times = []
+        for _ in range(a.repeat):
+            start = time.perf_counter()
+            work()
+            times.append(time.perf_counter()-start)
+        return min(times)
+
+    def add(stage, what, seconds, n, unit='object', size=None): rows.append(dict(stage=stage, what=what, per_s=n/seconds, unit=unit, bytes_each=size))
+    m = open_mosaic({b: f/f'{b}.fits' for b in BANDS})
+    mega = sum(t.height*t.width for t in m.tiles)/1e6
+    add('read', 'plain FITS, three bands, file in memory', best(lambda: [read_section(t, 0, t.height, 0, t.width) for t in m.tiles]), mega, 'million pixels', 4e6)
+    add('place', 'tile and pixel of each position', best(lambda: place(m, df)), n)
+    df = df.join(place(m, df))
+    add('cut', 'read and cut, three bands on one grid', best(lambda: [0 for _ in stamps(m, df, 64)]), n)
+    turn = open_mosaic({b: turned(f)/f'{b}.fits' for b in BANDS})
+    few = df[['id', 'ra_deg', 'dec_deg']].head(1024)
+    few = few.join(place(turn, few))
+    few = few[few['reason'] == '']
+    add('cut', 'two of three bands reprojected', best(lambda: [0 for _ in stamps(turn, few, 64)]), len(few))
+    x = np.concatenate([o[1] for o in stamps(m, df, 64)])
+    add('normalise', 'sky and sigma of the border', best(lambda: border_sky(x)), n)
+    sky, sigma = border_sky(x)
+    for w in ('small-flux', 'lsst-lens-cnn', 'lsst-cmu-resnet'):
+        model, card = load_weights(w)
+        for kind in ('torch', 'openvino'):
+            engine = make_engine(model, card, kind, 'cpu')
+            engine(x[:64], sky[:64], sigma[:64])
+            add('infer', f'{w}, {kind}', best(lambda e=engine: e(x[:1024], sky[:1024], sigma[:1024])), 1024)
+    shutil.rmtree(a.folder/'rates', ignore_errors=True)
+    job = a.folder/'rates'
+    plan_job(job, job_settings('lsst-lens-cnn', bands={b: f/f'{b}.fits' for b in BANDS}, catalog=positions(a, f, n)))
+    choose_engines(job)
+    start = time.perf_counter()
+    run_shard(job, 0)
+    whole, path = time.perf_counter()-start, job/'scores'/'000000.parquet'
+    add('shard', 'lsst-lens-cnn, mosaics on one grid: read, cut, normalise, infer and write as a job does', whole, len(pq.read_table(path)))
+    t = pd.read_parquet(path)
+    add('write', 'score table, parquet', best(lambda: write_table(t, job/'again.parquet')), len(t), size=path.stat().st_size/len(t))
+    add('merge', 'best 500 of all shards', best(lambda: shortlist([path]*50, 500, None, True, None)), 50*len(t))
+    _job.cache_clear()
+    keep('rates', rows)
 
 
 def show_memory(a):
@@ -245,6 +320,34 @@ def show_kill(a):
     keep('kill', rows)
 
 
+def show_truncated(a):
+    "Two of twenty tiles of one band cut short: everything else is scored, everything lost is listed"
+    from astropy.io import fits
+    from astropy.wcs import WCS
+    f, tiles = field(a, lens_frac=.04), a.folder/'tiles'
+    shutil.rmtree(tiles, ignore_errors=True)
+    tiles.mkdir()
+    truth, (high, wide), margin = pd.read_csv(f/'truth.csv'), (a.size//4, a.size//5), 40
+    x, y = WCS(fits.getheader(f/'g.fits')).world_to_pixel_values(truth['ra_deg'], truth['dec_deg'])
+    for b in BANDS:
+        image, h = fits.getdata(f/f'{b}.fits'), fits.getheader(f/f'{b}.fits')
+        for k in range(20):
+            y0, x0 = max(k//5*high-margin, 0), max(k % 5*wide-margin, 0)
+            t = h.copy()
+            t['CRPIX1'] -= x0
+            t['CRPIX2'] -= y0
+            fits.PrimaryHDU(image[y0:(k//5+1)*high+margin, x0:(k % 5+1)*wide+margin], t).writeto(tiles/f'{b}-{k:02d}.fits')
+    broken = {f'r-{k:02d}.fits' for k in (6, 13)}
+    for name in broken: (tiles/name).write_bytes((tiles/name).read_bytes()[:200_000])
+    find(a, a.folder/'found-truncated', '--bands', *(f'{b}={tiles}/{b}-*.fits' for b in BANDS), '--catalog', f/'catalog.csv')
+    scores, lost = pd.read_parquet(a.folder/'found-truncated'/'scores'), pd.read_csv(a.folder/'found-truncated'/'lost.csv')
+    inside = np.isin((y//high).astype(int)*5+(x//wide).astype(int), (6, 13))   # the tile that is theirs; near its edge a neighbour holds them, too
+    rest = truth.loc[~inside, 'id']
+    unreadable = lost['reason'].str.contains('cut short')
+    keep('truncated', [dict(what='two of twenty r tiles cut short', n=len(truth), scored=len(scores), lost=len(lost), lost_with_reason=int((lost['reason'].str.len() > 0).sum()), named_cut_short=int(unreadable.sum()), in_other_tiles=len(rest),
+                            in_other_tiles_scored=int(rest.isin(scores['id']).sum()), in_other_tiles_lost=int(rest.isin(lost['id']).sum()), twice=int(scores['id'].duplicated().sum()), nowhere=int((~truth['id'].isin(pd.concat([scores['id'], lost['id']]))).sum()))])
+
+
 def show_rehearsal(a):
     "Sharding, manifest and merge of many positions"
     rng, path = np.random.default_rng(a.seed), a.folder/f'sky-{a.rehearse}.csv'
@@ -253,7 +356,7 @@ def show_rehearsal(a):
     keep('rehearsal', [dict(what='dry run', n=a.rehearse, seconds=s, peak_mb=mb)])
 
 
-SHOWS = dict(field=show_field, speed=show_speed, memory=show_memory, kill=show_kill, rehearsal=show_rehearsal)
+SHOWS = dict(field=show_field, speed=show_speed, memory=show_memory, rates=show_rates, kill=show_kill, truncated=show_truncated, rehearsal=show_rehearsal)
 
 
 def main():

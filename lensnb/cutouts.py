@@ -9,7 +9,7 @@ __all__ = ['MASKED', 'FITS', 'ARRAY', 'PICTURE', 'READERS', 'BANDS', 'clean', 'r
            'split_band', 'class_label', 'read_catalog', 'Cutouts', 'open_cutouts', 'write_cutouts']
 
 # %% ../nbs/10_cutouts.ipynb #32325edb
-import re, warnings
+import os, re, warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,8 +46,8 @@ FITS,ARRAY,PICTURE = ('.fits','.fit','.fts','.fits.gz','.fits.fz'), ('.npy',), (
 def _suffix(p): return next((s for s in FITS+ARRAY+PICTURE+('.npz',) if p.name.lower().endswith(s)), '')
 def _stem(p): return p.name[:len(p.name)-len(_suffix(p))]
 
-def _plain_image(path):
-    "Pixels and header of a file that holds one picture of real numbers and nothing else, an eighth of astropy's time; None for any other"
+def _plain_image(path, header=True):
+    "Pixels and header of a file that holds one picture of real numbers and nothing else, an eighth of astropy's time, a twentieth without the header; None for any other"
     try:
         raw = Path(path).read_bytes(); end = raw.find(b'END'+b' '*77)
         card = {raw[k:k+8].rstrip():raw[k+10:k+80].split(b'/')[0].strip() for k in range(0, max(end, 0), 80)}
@@ -55,7 +55,7 @@ def _plain_image(path):
         start = -(-(end+80)//2880)*2880; size = int(np.prod(shape))*abs(bits)//8
         if card[b'SIMPLE']!=b'T' or end%80 or bits not in (-32,-64) or len(shape) not in (2,3) or {b'BSCALE',b'BZERO'} & set(card) or not size<=len(raw)-start<=size+2880: return None
         from astropy.io import fits
-        return np.frombuffer(raw, f'>f{-bits//8}', int(np.prod(shape)), start).reshape(shape).astype(np.float32), fits.Header.fromstring(raw[:end+80].decode('ascii'))
+        return np.frombuffer(raw, f'>f{-bits//8}', int(np.prod(shape)), start).reshape(shape).astype(np.float32), fits.Header.fromstring(raw[:end+80].decode('ascii')) if header else None
     except (KeyError, ValueError, OSError): return None
 
 def _load_planes(path):
@@ -138,6 +138,11 @@ def read_picture(
         a = np.asarray(im.convert('L' if im.mode in ('1','L','LA') else 'RGB'))
     a = a[::-1].astype(np.float32)
     return (a[None] if a.ndim==2 else a.transpose(2,0,1)[::-1]), None, None
+
+def _pixels(reader, path):
+    "(band, height, width) of a file, whatever else is in it"
+    plain = _plain_image(path, header=False) if reader is read_fits else None
+    return reader(path)[0] if plain is None else plain[0].reshape(-1, *plain[0].shape[-2:])
 
 READERS = {**{s:read_fits for s in FITS}, **{s:read_npy for s in ARRAY}, **{s:read_picture for s in PICTURE}}
 
@@ -224,6 +229,7 @@ class Cutouts:
     masked:float=None      # Value of masked pixels
     n_masked:dict=field(default_factory=dict) # row -> pixels that were missing, filled by `read`
     store:Store=None       # The store they are in, read a block at a time by fast paths
+    files:list=None        # Of separate files: those of each object, band -> path under the folder
 
     def __len__(self): return len(self.catalog)
     def __repr__(self): return self.said
@@ -253,9 +259,24 @@ class Cutouts:
         return cat, np.stack(images) if images else np.zeros(shape, np.float32), pd.DataFrame(bad, columns=['id','path','reason'])
 
 # %% ../nbs/10_cutouts.ipynb #612377a6
+def _listed(path, files):
+    "The same of objects whose files are known"
+    first = path/next(iter(files[0].values())); per_band = '' not in files[0]
+    df = pd.DataFrame(dict(id=[str(k) for k in range(len(files))], files=[{b:path/p for b,p in f.items()} for f in files]))
+    return df, READERS[_suffix(first)], per_band, False, split_band(_stem(first))[2] if per_band else None
+
+def _image_files(path):
+    "Image files under a folder, none of them hidden, in the order of their paths"
+    found = []
+    for where,folders,names in os.walk(path):
+        folders[:] = [f for f in folders if f[0]!='.']
+        parts = Path(where).relative_to(path).parts
+        found += [(*parts, n) for n in names if n[0]!='.' and n.lower().endswith(tuple(READERS))]
+    return [path.joinpath(*p) for p in sorted(found)]
+
 def _list_objects(path):
     "All image files under a folder, grouped into objects: index key, columns files (band -> file), kind, label"
-    files = [p for p in sorted(path.rglob('*')) if p.is_file() and _suffix(p) in READERS and not any(q.startswith('.') for q in p.relative_to(path).parts)]
+    files = _image_files(path)
     if not files: raise InputError(f"{path} has no images: looked for {', '.join(READERS)}, .npz and a store. Check the path.")
     count = Counter(READERS[_suffix(p)] for p in files); reader = count.most_common(1)[0][0]
     files = [p for p in files if READERS[_suffix(p)] is reader]
@@ -306,6 +327,7 @@ def open_cutouts(
     pixel_scale_arcsec:float=None,# Where the files do not say
     catalog=None,                 # Table of objects; None: looked for beside the files
     places:bool=True,             # Look up the sky position of every object in its file
+    files:list=None,              # `files` of cutouts that were opened before: only these objects, without a search of the folder
 )->Cutouts:
     "Open a user's cutouts, whatever they are kept in"
     path = Path(path)
@@ -313,7 +335,7 @@ def open_cutouts(
     if pixels is not None and pixels not in PIXELS: raise InputError(f"Kind of pixels must be one of {', '.join(PIXELS)}; got {pixels!r}.")
     if path.is_dir() and is_store(path): c = _open_store(path, bands)
     elif _suffix(path)=='.npz' or path.is_dir() and not any(p for p in path.rglob('*') if _suffix(p) in READERS) and any(path.glob('*.npz')): c = _open_npz(path, bands, catalog)
-    else: c = _open_files(path, bands, catalog, places)
+    else: c = _open_files(path, bands, catalog, places, files)
     if pixels and pixels!=c.survey.pixels: c.said += f" Pixels were said to be {pixels}, not {c.survey.pixels}."
     return replace(c, survey=replace(c.survey, pixels=pixels or c.survey.pixels, pixel_scale_arcsec=pixel_scale_arcsec or c.survey.pixel_scale_arcsec))
 
@@ -344,14 +366,14 @@ def _places(files, shape):
     return {c:[o[k] if o else np.nan for o in out] for k,c in enumerate(('ra_deg','dec_deg'))}
 
 # %% ../nbs/10_cutouts.ipynb #7ab3a40d
-def _open_files(path, bands, catalog, places=True):
+def _open_files(path, bands, catalog, places=True, listed=None):
     root = path if path.is_dir() else path.parent
     if path.is_file() and _suffix(path) not in READERS: raise InputError(f"{path.name} is none of the formats lensnb reads: {', '.join(READERS)}, .npz, or a folder of them.")
     if path.is_file():
         obj,band,name = (READERS[_suffix(path)] is read_fits and split_band(_stem(path))) or (_stem(path), '', None)
         df,reader,per_band,mixed = pd.DataFrame([dict(id=obj, files={band:path})], index=[obj]), READERS[_suffix(path)], bool(band), False
-    else: df,reader,per_band,mixed,name = _list_objects(path)
-    src,table = (catalog,read_catalog(catalog)) if catalog is not None else _beside(root, {f.name for fs in df['files'] for f in fs.values()}|set(df.index)) if path.is_dir() else (None,None)
+    else: df,reader,per_band,mixed,name = _list_objects(path) if listed is None else _listed(path, listed)
+    src,table = (catalog,read_catalog(catalog)) if catalog is not None else _beside(root, {f.name for fs in df['files'] for f in fs.values()}|set(df.index)) if path.is_dir() and listed is None else (None,None)
     table_said = ''
     if table is not None:
         df,rest = _join(df, table, Path(src).name)
@@ -363,19 +385,19 @@ def _open_files(path, bands, catalog, places=True):
     if place and places and 'ra_deg' not in df: df = df.assign(**_places(df['files'], x.shape[-2:]))
     kind = _kind_of_pixels(x, reader, x.dtype.kind)
     df = check_catalog(df.assign(path=[str(next(iter(f.values())).relative_to(root)) for f in df['files']]), str(path))
-    files = list(df.pop('files'))
+    files = list(df.pop('files')); under = [{b:str(p.relative_to(root)) for b,p in f.items()} for f in files] if path.is_dir() else None
     def get(i):
         if per_band:
             if lost := [b for b in names if b not in files[i]]: raise InputError(f"has no file for band {' '.join(lost)}")
-            return np.concatenate([reader(files[i][b])[0] for b in names])
-        y = reader(files[i][''])[0]
+            return np.concatenate([_pixels(reader, files[i][b]) for b in names])
+        y = _pixels(reader, files[i][''])
         if len(y)!=len(have): raise InputError(f"has {len(y)} bands, but the others {len(have)}")
         return y[idx]
     word = {read_fits:'FITS files, one a band' if per_band else 'FITS files', read_npy:'numpy arrays', read_picture:'8-bit pictures'}[reader]
     said = f"{len(df)} objects in {word}, bands {' '.join(have)}{how}{taken}, {x.shape[-1]}×{x.shape[-2]} pixels, {f'{scale:.3g}″/pixel' if scale else 'pixel scale unknown'}, pixels {kind}.{table_said}{' Other kinds of images were left aside.' if mixed else ''}"
     fmt = {read_fits:'fits', read_npy:'npy', read_picture:'picture'}[reader]
     size = x.shape[-1] if x.shape[-1]==x.shape[-2] else None
-    return Cutouts(df, Survey(name or path.stem, names, kind, scale, size), said, fmt, get, MASKED if name else None)
+    return Cutouts(df, Survey(name or path.stem, names, kind, scale, size), said, fmt, get, MASKED if name else None, files=under)
 
 # %% ../nbs/10_cutouts.ipynb #9453d608
 def _open_npz(path, bands, catalog):

@@ -202,7 +202,7 @@ class OpenVINOEngine(GraphEngine):
         with _unreported(): self.core = need('openvino', 'fast').Core()
 
     def compile(self, graph):
-        net = self.core.compile_model(self.core.read_model(graph), 'CPU', dict(INFERENCE_PRECISION_HINT=self.precision, NUM_STREAMS=self.workers, INFERENCE_NUM_THREADS=self.threads))
+        net = self.core.compile_model(self.core.read_model(graph), 'CPU', dict(INFERENCE_PRECISION_HINT=self.precision, NUM_STREAMS=self.workers, INFERENCE_NUM_THREADS=self.threads, ENABLE_CPU_PINNING=False))
         mine = threading.local()
         def run(inputs):
             if not hasattr(mine, 'request'): mine.request = net.create_infer_request()

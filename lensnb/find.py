@@ -51,7 +51,7 @@ def lensnb_find(
     compute:Annotated[str, dict(choices=['auto','torch','openvino','onnx','openvino-bf16'])]='auto', # What computes the networks
     device:Annotated[str, dict(choices=['auto','cpu','cuda'])]='auto', # Where to compute
     batch_size:int=None,     # Stamps at a time; default: 256, on a GPU 2048
-    shard:int=4096,          # Objects a shard
+    shard:int=None,          # Objects a shard; default: 4096, in a small job fewer
     resample:bool=False,     # Bring another pixel scale to that of the weights
     faintest_mag:float=None, # Without a catalogue: faintest magnitude in the last band
     least_snr:float=30.,     # Without a catalogue: least signal to noise
@@ -64,7 +64,14 @@ def lensnb_find(
 
 # %% ../nbs/92_find.ipynb #61f59d08
 def _find(o):
-    "The search that the options describe"
+    "The search that the options describe; the workers' process imports while it is planned"
+    from lensnb.workers import cool_down, warm_up
+    if o.engine!='local' or o.scheduler or o.dry_run: _search(o); return
+    warm_up()
+    try: _search(o)
+    finally: cool_down()
+
+def _search(o):
     from lensnb.plan import job_settings
     from lensnb.report import report_survey
     from lensnb.survey import rehearse, save_pictures, search

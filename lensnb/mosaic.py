@@ -362,7 +362,7 @@ def stamps(
     keys = np.column_stack([objects[names].to_numpy(np.int64), y//BLOCK_PIX, x//BLOCK_PIX]).astype(np.int64)
     sort = np.lexsort(keys.T[::-1]); cut = np.flatnonzero((np.diff(keys[sort], axis=0)!=0).any(1))+1
     for rows in np.split(sort, cut):
-        for part in np.split(rows, range(512, len(rows), 512)): # at most 512 stamps at a time
+        for part in np.split(rows, range(256, len(rows), 256)): # at most 256 stamps at a time
             images,why = _try_block(mosaic, keys[part[0], :len(names)], x[part], y[part], size_pix)
             images = np.ascontiguousarray(images[:, at])
             images,n_masked,bad = _usable(images, [mosaic.bands[k] for k in at])

@@ -9,7 +9,7 @@ __all__ = ['MUCH', 'choose_engines', 'read_logits', 'run_shard', 'finish', 'cand
            'rehearse_shard', 'rehearse']
 
 # %% ../nbs/88_survey.ipynb #9715ff0c
-import os, shutil, time
+import json, os, shutil, time
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,32 +25,44 @@ from .cutouts import clean, open_cutouts
 from .ensemble import EnsembleCard, pooled
 from .mosaic import Mosaic, mosaic_cutouts, stamps
 from .pixels import border_sky, centre_crop
-from .plan import check_job, path_of, plan_job, whole_card, write_plan
+from .plan import check_job, path_of, plan_job, shard_size, whole_card, write_plan
 from .plot import to_rgb
 from .positions import read_positions, sky_order
 from .shortlist import audited, check_wanted, shortlist, stage_cost, write_votable
 from .workers import ahead, locked, run_dask, run_local
 
 # %% ../nbs/88_survey.ipynb #fdb67b1b
+def _lists_files(folder): return 'files' in pq.read_schema(Path(folder)/'plan'/'objects.parquet').names
+
+def _open_listed(job, files): return open_cutouts(path_of(job.settings['inputs'][0]), job.survey.bands, places=False, files=[json.loads(f) for f in files])
+
+def _settings(folder):
+    "What the plan says"
+    job = read_json(Path(folder)/'plan'/'job.json', 'The settings of the job'); s = job['settings']
+    return SimpleNamespace(**{**job, 'survey':Survey.from_dict(job['survey'])}, n_first=len(s['first']), whole=whole_card(s))
+
 @lru_cache(maxsize=1)
-def _source(folder):
+def _source(folder, search=True):
     "Settings and source of pixels, once per process"
-    folder = Path(folder); job = read_json(folder/'plan'/'job.json', 'The settings of the job'); s = job['settings']
-    survey = Survey.from_dict(job['survey'])
+    job = _settings(folder); s,survey = job.settings,job.survey
+    source = None
     if s['bands']:
-        t = pd.read_parquet(folder/'plan'/'tiles.parquet')
+        t = pd.read_parquet(Path(folder)/'plan'/'tiles.parquet')
         source = Mosaic.from_table(t.drop(columns='order'), t['order'].iloc[0].split(','))
-    else:
+    elif search or not _lists_files(folder):
         source = open_cutouts(path_of(s['inputs'][0]), survey.bands, catalog=s['catalog'] and path_of(s['catalog']), places=False)
-    return SimpleNamespace(**{**job, 'survey':survey}, source=source, n_first=len(s['first']), whole=whole_card(s))
+    return SimpleNamespace(**vars(job), source=source)
 
 @lru_cache(maxsize=1)
 def _job(folder):
     "The same with its members"
-    job,path = _source(folder),Path(folder)/'plan'/'engines.json'; s = job.settings
-    engines = read_json(path) if path.is_file() else {}
-    job.members = [_member(o, job.survey, engines.get(o['name']), s['device']) for o in s['first']+s['members']]
+    job = _source(folder, False); job.members = _members(job, read_json(Path(folder)/'plan'/'engines.json'))
     return job
+
+def _members(job, engines):
+    "Networks of a job, those of the first stage first, each with its engine once that is chosen"
+    s = job.settings
+    return [_member(o, job.survey, engines.get(o['name']), s['device']) for o in s['first']+s['members']]
 
 def _member(o, survey, engine, device):
     from lensnb.engine import make_engine
@@ -68,15 +80,14 @@ def choose_engines(
     from lensnb.engine import FEW, AutoEngine, Scorer
     from lensnb.models import pick_device
     if (path := Path(folder)/'plan'/'engines.json').is_file(): return
-    job,out = _job(str(folder)),{}
-    wanted = job.settings['engine']
-    for m in job.members:
+    job,out = _settings(folder),{}; wanted = job.settings['engine'] # the pixels are not opened for this
+    for m in _members(job, {}):
         if wanted!='auto' or pick_device(job.settings['device'])!='cpu' or job.n_objects<FEW: out[m.name] = 'torch' if wanted=='auto' else wanted; continue
         auto,c = AutoEngine(Scorer(m.model, m.card)),m.card
         x = np.random.default_rng(0).normal(0, 1, (64, len(c.bands), c.size_pix, c.size_pix)).astype(np.float32)
         auto.choose(x, *((None, None) if c.pixels=='composite8' else border_sky(x)), None)
         out[m.name] = auto.engine.name
-    write_json(path, out); _job.cache_clear()
+    write_json(path, out)
 
 # %% ../nbs/88_survey.ipynb #a72e63e6
 def _cut(x, side, why='smaller than the network takes'):
@@ -87,13 +98,15 @@ def _pieces(job, objects):
     "Rows, stamps, missing pixels, reasons"
     bands,n = job.survey.bands,len(objects)
     if job.settings['bands']: yield from stamps(job.source, objects, job.side, bands); return
-    rows,store = objects['row'].to_numpy(),job.source.store
+    if 'files' in objects: source,rows = _open_listed(job, objects['files']),np.arange(n)
+    else: source,rows = job.source,objects['row'].to_numpy()
+    store = source.store
     for k in range(0, n, 256):
         part = np.arange(k, min(k+256, n)); images,masked,why = [],[],{}
-        block = store.batch(rows[part]) if store is not None and job.source.catalog.shape[0]==len(store) else None
+        block = store.batch(rows[part]) if store is not None and source.catalog.shape[0]==len(store) else None
         for j,r in enumerate(rows[part]):
             try:
-                if block is None: x = job.source.read(r); m = job.source.n_masked.pop(r, 0)
+                if block is None: x = source.read(r); m = source.n_masked.pop(r, 0)
                 else: x,m = clean(block[j][band_index(store.survey.bands, bands)], bands)
                 x = _cut(x, job.side)
             except InputError as e: why[j] = str(e); x,m = np.zeros((len(bands), job.side, job.side), np.float32),0
@@ -134,12 +147,17 @@ def read_logits(
     return z[:,0], apply_calibration(card.calibration, z[:,0], prior), p>=card.threshold, np.zeros(len(z))
 
 # %% ../nbs/88_survey.ipynb #21d35c14
+def _batch_size(s):
+    "Stamps at a time, here"
+    from lensnb.models import pick_device
+    return s['batch_size'] or (256 if pick_device(s['device'])=='cpu' else 2048)
+
 def _score(job, objects):
     "Logits (n, member) of a shard; stage of each object; reasons and missing pixels"
     n,first = len(objects),job.n_first; z = np.full((n, len(job.members)), np.nan)
     stage,why,masked = np.full(n, 2, np.int8),np.full(n, '', object),np.zeros(n, int)
     audit = audited(objects['id']) if first else None
-    for rows,images,n_masked,bad in ahead(_batches(_pieces(job, objects), job.settings['batch_size'])):
+    for rows,images,n_masked,bad in ahead(_batches(_pieces(job, objects), _batch_size(job.settings))):
         masked[rows] = n_masked; go = np.array([k for k in range(len(rows)) if k not in bad], int)
         for k,w in bad.items(): why[rows[k]] = w
         for j,m in enumerate(job.members):
@@ -222,8 +240,12 @@ def candidate_cutouts(
     candidates:pd.DataFrame, # Of `finish`
 ):                           # `Cutouts`, one for each candidate
     "Candidates as cutouts, for pictures and class activation maps"
-    job = _source(str(folder))
+    job = _source(str(folder), not _lists_files(folder))
     if job.settings['bands']: return mosaic_cutouts(job.source, candidates[['id','ra_deg','dec_deg']].reset_index(drop=True), job.side)
+    if job.source is None:
+        t = pd.read_parquet(Path(folder)/'plan'/'objects.parquet', columns=['id','path','files']).set_index('id').loc[candidates['id']]
+        cuts = _open_listed(job, t['files'])
+        return replace(cuts, catalog=cuts.catalog.assign(id=t.index, path=t['path'].to_numpy()))
     rows = job.source.catalog.reset_index().set_index('id')['index'].reindex(candidates['id']).to_numpy(int)
     at = band_index(job.source.survey.bands, job.survey.bands)
     return replace(job.source, catalog=job.source.catalog.iloc[rows].reset_index(drop=True), get=lambda i: job.source.get(rows[i])[at], survey=job.survey, store=None, n_masked={})
@@ -240,7 +262,7 @@ def save_pictures(
     if cam:
         from lensnb.cam import save_cam
         from lensnb.weights import load_weights
-        model,card = load_weights(_source(str(folder)).settings['members'][0]['folder'])
+        model,card = load_weights(_settings(folder).settings['members'][0]['folder'])
     for i in range(len(cuts)):
         path = where/f'{i+1:05d}.png'
         if cam: save_cam(model, card, cuts, i, path)
@@ -297,7 +319,7 @@ def rehearse(
             objects = read_positions(path_of(settings['catalog']), settings['ra_unit']); lost = objects['ra_deg'].isna()
             gone = objects.loc[lost, ['id','ra_deg','dec_deg']].assign(reason='has no position'); objects = objects[~lost]
             objects = objects.iloc[sky_order(objects['ra_deg'].to_numpy(), objects['dec_deg'].to_numpy())]
-            job = dict(settings=settings, prior=1e-3, n_objects=len(objects), n_lost_before=len(gone), n_shards=-(-len(objects)//settings['shard']), n_several=0, said='a rehearsal', side=64)
+            job = dict(settings=settings, prior=1e-3, n_objects=len(objects), n_lost_before=len(gone), n_shards=-(-len(objects)//shard_size(settings, len(objects))), n_several=0, said='a rehearsal', side=64)
             write_plan(tmp, job, objects, gone)
         t1 = time.perf_counter()
         for k in range(job['n_shards']): rehearse_shard(tmp, k)

@@ -23,7 +23,6 @@ from torch import nn
 from .calibrate import apply_calibration, logit_at
 from .columns import check_inputs, column_inputs
 from .core import InputError, Survey, atomic_file, read_json, write_json
-from .models import create_model
 from .pixels import Normalisation, centre_crop
 
 # %% ../nbs/54_weights.ipynb #410a3623
@@ -154,6 +153,7 @@ def load_weights(
     device:str='cpu',   # Where the network goes
 )->tuple:               # (network in evaluation mode, card)
     "Load a network and its card, or refuse in a sentence"
+    from lensnb.models import create_model # late: a card can be read without timm, which takes seconds to import
     folder = find_weights(name)
     card,path = read_card(folder),folder/'model.safetensors'
     if not path.is_file(): raise FileNotFoundError(f"{folder} has a card but no model.safetensors. Get the weights again.")
