@@ -3,7 +3,7 @@
     python benchmarks/find.py field                     # Show 1: a 2,000-pixel field, and one of 4,000 with more lenses, against their truth
     python benchmarks/find.py speed                     # Show 2: files, mosaics and reprojected mosaics against plain loops, 20,000 objects
     python benchmarks/find.py memory                    # peak memory at 5,000 and 50,000 objects
-    python benchmarks/find.py rates                     # what each stage costs on one core: read, cut, normalise, infer, write, merge
+    python benchmarks/find.py rates                     # what each stage costs on one core: read, cut, normalise, infer, write
     python benchmarks/find.py kill                      # Show 3: a worker and a job killed, local and dask
     python benchmarks/find.py truncated                 # Show 4: two of twenty tiles cut short
     python benchmarks/find.py rehearsal                 # Show 5: a million positions without images
@@ -221,15 +221,11 @@ def show_speed(a):
 
 def show_rates(a):
     "Objects a second of one core in each stage of a search, by the functions that a job calls, and bytes"
-    import pyarrow.parquet as pq
     import torch
 
     from lensnb.engine import make_engine
     from lensnb.mosaic import open_mosaic, place, read_section, stamps
     from lensnb.pixels import border_sky
-    from lensnb.plan import job_settings, plan_job
-    from lensnb.shortlist import shortlist
-    from lensnb.survey import _job, choose_engines, run_shard
     from lensnb.weights import load_weights
     torch.set_num_threads(1)
     f = field(a, lens_frac=.04)
@@ -265,19 +261,27 @@ def show_rates(a):
             engine = make_engine(model, card, kind, 'cpu')
             engine(x[:64], sky[:64], sigma[:64])
             add('infer', f'{w}, {kind}', best(lambda e=engine: e(x[:1024], sky[:1024], sigma[:1024])), 1024)
+    rows += shard_rates(a, f, n, best)
+    keep('rates', rows)
+
+
+def shard_rates(a, f, n, best):
+    "A job's own shards, one after another in this process, after one that loads the network; and the table of one"
+    from lensnb.plan import job_settings, plan_job
+    from lensnb.survey import choose_engines, run_shard
     shutil.rmtree(a.folder/'rates', ignore_errors=True)
     job = a.folder/'rates'
-    plan_job(job, job_settings('lsst-lens-cnn', bands={b: f/f'{b}.fits' for b in BANDS}, catalog=positions(a, f, n)))
+    plan = plan_job(job, job_settings('lsst-lens-cnn', bands={b: f/f'{b}.fits' for b in BANDS}, catalog=positions(a, f, n)))
     choose_engines(job)
-    start = time.perf_counter()
     run_shard(job, 0)
-    whole, path = time.perf_counter()-start, job/'scores'/'000000.parquet'
-    add('shard', 'lsst-lens-cnn, mosaics on one grid: read, cut, normalise, infer and write as a job does', whole, len(pq.read_table(path)))
-    t = pd.read_parquet(path)
-    add('write', 'score table, parquet', best(lambda: write_table(t, job/'again.parquet')), len(t), size=path.stat().st_size/len(t))
-    add('merge', 'best 500 of all shards', best(lambda: shortlist([path]*50, 500, None, True, None)), 50*len(t))
-    _job.cache_clear()
-    keep('rates', rows)
+    start = time.perf_counter()
+    for k in range(1, plan['n_shards']): run_shard(job, k)
+    seconds = time.perf_counter()-start
+    tables = [pd.read_parquet(job/'scores'/f'{k:06d}.parquet') for k in range(1, plan['n_shards'])]
+    t, again = pd.concat(tables, ignore_index=True), job/'again.parquet'
+    write = best(lambda: write_table(t, again))
+    return [dict(stage='shard', what='lsst-lens-cnn, mosaics on one grid: read, cut, normalise, infer and write as a job does', per_s=len(t)/seconds, unit='object', bytes_each=None),
+            dict(stage='write', what='score table, parquet', per_s=len(t)/write, unit='object', bytes_each=again.stat().st_size/len(t))]
 
 
 def show_memory(a):
