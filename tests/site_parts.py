@@ -19,16 +19,23 @@ def title(path):
 
 
 def floors():
-    "First digit of a notebook's number -> name of its floor, from the table in CONTRIBUTING.md"
-    return dict(re.findall(r'^\| (\d) ([^|]+?) \|', (ROOT/'CONTRIBUTING.md').read_text(encoding='utf-8'), re.M))
+    "Digit of a floor -> its name and the rooms on it, from the table in CONTRIBUTING.md"
+    rows = re.findall(r'^\| (\d) ([^|]+?) \|([^|]+)\|', (ROOT/'CONTRIBUTING.md').read_text(encoding='utf-8'), re.M)
+    return {digit: (name, re.findall(r'`(\w+)`', rooms)) for digit, name, rooms in rows}
+
+
+def floor_of(path, known=None):
+    "The floor that a room is on; one that the table does not name yet is on that of its number"
+    return next((d for d, (_, rooms) in (known or floors()).items() if path.stem[3:] in rooms), path.name[0])
 
 
 def sections(nbs=ROOT/'nbs'):
     "What the sidebar shows: (name of a section, its notebooks, relative to nbs/)"
     guides = sorted((nbs/'tutorials').glob('*.ipynb'), key=lambda p: title(p).lower())
     yield 'Guides', [p.relative_to(nbs).as_posix() for p in guides]
-    for digit, name in floors().items():
-        yield f'{digit} {name}', [p.name for p in sorted(nbs.glob(f'{digit}?_*.ipynb'))]
+    known, rooms = floors(), sorted(nbs.glob('[0-9][0-9]_*.ipynb'))
+    for digit, (name, _) in known.items():
+        yield f'{digit} {name}', [p.name for p in rooms if floor_of(p, known) == digit]
 
 
 def sidebar(nbs=ROOT/'nbs'):
