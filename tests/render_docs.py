@@ -23,7 +23,7 @@ DIRECTIVE = re.compile(r'^#\s*\|\s*([\w-]+)\s*:?\s*(.*)$')
 CSS = '''
 :root{color-scheme:light dark;--ink:#1d2330;--paper:#fff;--soft:#586273;--side:#f4f6f9;--link:#1f4e8c;--box:#f6f7f9;--line:#dde}
 @media(prefers-color-scheme:dark){:root{--ink:#dfe4ec;--paper:#171a21;--soft:#9aa6b8;--side:#1e222b;--link:#8db9f2;--box:#20252e;--line:#3a4250}img{background:#fff}}
-body{font:16px/1.55 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:56rem;margin:0 auto;padding:0 2rem 4rem 17rem}a{color:var(--link)}
+html{background:var(--paper)}body{font:16px/1.55 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:56rem;margin:0 auto;padding:0 2rem 4rem 17rem}a{color:var(--link)}
 nav.side{position:fixed;left:0;top:0;width:12.5rem;height:100%;overflow:auto;background:var(--side);padding:1rem 1.2rem;font-size:.92em}
 nav.side ul{list-style:none;padding:0;margin:.2rem 0}nav.side a{display:block;padding:.12rem 0;color:var(--link);text-decoration:none}nav.side summary{cursor:pointer;font-weight:600;margin-top:.5rem}
 nav.side .here{font-weight:700}h1.title{margin:1.6rem 0 0}p.subtitle{font-size:1.2rem;color:var(--soft);margin:.2rem 0 1.4rem}
@@ -31,7 +31,7 @@ pre{background:var(--box);padding:.6rem .8rem;overflow:auto;font-size:.84em;line
 .out pre{background:none;border-left:2px solid #f2a27b;border-radius:0;margin-left:.8rem}
 table{border-collapse:collapse;font-size:.9em;display:block;overflow:auto}td,th{padding:.2rem .7rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 img{max-width:100%;height:auto}figure{margin:1rem 0}figcaption{color:var(--soft);font-size:.9em}#TOC{font-size:.9em;border-left:3px solid var(--line);padding-left:.5rem}#TOC ul{padding-left:1.2rem}
-@media(max-width:60rem){body{padding:0 1rem 3rem}nav.side{position:static;width:auto;height:auto;max-height:14rem;margin:0 -1rem}p,li,td{overflow-wrap:anywhere}}
+@media(max-width:60rem){body{padding:0 1rem 3rem}nav.side{position:static;width:auto;height:auto;max-height:14rem;margin:0 -1rem}p,li{overflow-wrap:anywhere}}
 '''
 
 
@@ -72,7 +72,7 @@ def cell_markdown(cell, figures, stem):
             alt = html.escape((d.get('fig-alt') or d.get('fig-cap') or '').strip('"\''))
             yield f'![{d.get("fig-cap", "")}]({figures.name}/{name}){{alt="{alt}"}}'
         elif 'text/markdown' in data: yield data['text/markdown']
-        elif 'text/html' in data: yield data['text/html']
+        elif 'text/html' in data: yield '```{=html}\n' + data['text/html'] + '\n```'   # as it is: two dashes stay two dashes
         elif 'text/plain' in data: yield '::: {.out}\n```\n' + data['text/plain'] + '\n```\n:::'
         elif o['output_type'] == 'stream' and o['name'] == 'stdout': yield '::: {.out}\n```\n' + ''.join(o['text']) + '\n```\n:::'
         elif o['output_type'] == 'error': raise SystemExit(f'{stem}: an error is saved in the notebook')
