@@ -1,7 +1,7 @@
-"""What the documentation needs beside nbdev's own processing: a sidebar by floors, and an alternative text for every figure
+"""What the documentation needs beside nbdev's own processing: a sidebar by floors, the opening words of a page, and an alternative text for every figure
 
 `python tests/site_parts.py` writes nbs/sidebar.yml; the publishing workflow runs it before `nbdev-docs`,
-with tests/ on PYTHONPATH, so that nbdev finds `AltText` (doc_procs in pyproject.toml). `make docs` does the same.
+with tests/ on PYTHONPATH, so that nbdev finds the processors (doc_procs in pyproject.toml). `make docs` does the same.
 """
 import json
 import re
@@ -62,6 +62,18 @@ def what_it_says(prose, most=200):
     first = re.match(r'.+?[.?!:](?=\s|$)', said[-1])
     s = first[0].rstrip(':') if first else said[-1]
     return s if len(s) <= most else s[:most].rsplit(' ', 1)[0] + ' …'
+
+
+class Opening:
+    "An nbdev processor: what the first cell says below title and promise stays on the page; nbdev takes the whole cell for its header"
+    def __init__(self, nb):
+        from nbdev.processors import mk_cell
+        first = next((i for i, c in enumerate(nb.cells) if c.cell_type == 'markdown'), None)
+        if first is None: return
+        head = re.match(r'\s*# .*\n+(?:>.*(?:\n|$))*(?:\s*- [\w-]+:.*(?:\n|$))*', nb.cells[first].source)
+        if not head or not (rest := nb.cells[first].source[head.end():].strip()): return
+        nb.cells[first].source = head[0].strip()
+        nb.cells.insert(first+1, mk_cell(rest, 'markdown'))
 
 
 class AltText:
