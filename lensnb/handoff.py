@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter, label, maximum_position
 from scipy.optimize import least_squares
-from .core import InputError, Survey, atomic_folder, need
+from .core import InputError, Survey, atomic_folder, need, pick_bands
 from .galaxies import isophotes
 from .pixels import Normalisation, border_sky, centre_crop
 from .scene import SUPERSAMPLE, photograph
@@ -122,7 +122,7 @@ def prepare(
     if method not in ('sersic','isophote','none'): raise InputError(f"Lens light is subtracted by 'sersic' or 'isophote', or kept by 'none'; got {method!r}.")
     have = cutout.shape[-1]*scale; want = size_pix*pixel_scale_arcsec
     if have<want*(1-1e-6): raise InputError(f"The classifier takes a field of {want:.1f} arcsec, this cutout has {have:.1f}. Cut larger stamps: at least {math.ceil(want/scale-1e-6)} pixels.")
-    image,one = cutout[band],replace(survey, bands=survey.bands[band:band+1], psf_fwhm_arcsec=(psf[band],))
+    image,one = cutout[band],pick_bands(survey, [survey.bands[band]])
     if method=='sersic': image = image-fit_lens_light(image, replace(Survey(one.name, one.bands, pixel_scale_arcsec=scale, psf_fwhm_arcsec=one.psf_fwhm_arcsec)))
     elif method=='isophote': image = image-isophote_light(image-float(border_sky(image[None])[0][0]))
     image = centre_crop(resample(image, scale, pixel_scale_arcsec), size_pix)

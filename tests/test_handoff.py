@@ -51,3 +51,10 @@ def test_no_photon_is_lost(scale):
     y, x = np.mgrid[:100, :100]-49.5
     blob = np.exp(-.5*((x-5)**2+(y+2)**2)/7**2)
     assert abs(resample(blob, .05, scale).sum()/blob.sum()-1) < 2e-3
+
+
+def test_one_band_of_a_survey_with_several():
+    lsst = get_survey('lsst')
+    x = simulate_one(lsst, scene_rng(3, 'ground', 0), 'lens')[0]
+    p = prepare(x, lsst, band=1)
+    assert (p.pixel_scale_arcsec, p.psf_fwhm_arcsec) == (lsst.pixel_scale_arcsec, lsst.psf_fwhm_arcsec[1])
