@@ -269,8 +269,7 @@ def _image_files(path):
     "Image files under a folder, none of them hidden, in the order of their paths"
     found = []
     for where,folders,names in os.walk(path):
-        folders[:] = [f for f in folders if f[0]!='.']
-        parts = Path(where).relative_to(path).parts
+        folders[:],parts = [f for f in folders if f[0]!='.'],Path(where).relative_to(path).parts
         found += [(*parts, n) for n in names if n[0]!='.' and n.lower().endswith(tuple(READERS))]
     return [path.joinpath(*p) for p in sorted(found)]
 
