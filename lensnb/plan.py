@@ -132,6 +132,13 @@ def _plan_cutouts(s, bands):
     if cuts.files: rows['files'] = [json.dumps(f) for f in cuts.files] # so that no worker has to search the folder again
     return rows, pd.DataFrame(columns=['id','ra_deg','dec_deg','reason']), cuts, cuts.survey
 
+def _reference(source):
+    "Files of the first object that can be read: all others are read like it"
+    for i in range(len(source)):
+        try: source.get(i); return source.files[i]
+        except Exception: pass # it is listed as lost when its turn comes
+    raise InputError(f"None of {len(source):,} objects can be read. Check the files.")
+
 def _largest(cards, survey, resample):
     "Side of the stamps that serve every member, pixels"
     from lensnb.weights import check_input, scale_factor
@@ -170,7 +177,7 @@ def plan_job(
     side = _largest(cards, survey, settings['resample'])
     if 'ra_deg' in objects and settings['bands']: objects = objects.iloc[sky_order(objects['ra_deg'].to_numpy(float), objects['dec_deg'].to_numpy(float))]
     job = dict(settings=settings, prior=prior, side=side, survey=survey.to_dict(), n_objects=len(objects), n_lost_before=len(lost), n_shards=-(-len(objects)//shard_size(settings, len(objects))),
-        n_several=int((objects['n_tile']>1).sum()) if 'n_tile' in objects else 0, said=repr(source), begun=time.strftime('%Y-%m-%d %H:%M'))
+        n_several=int((objects['n_tile']>1).sum()) if 'n_tile' in objects else 0, said=repr(source), reference=_reference(source) if getattr(source, 'files', None) else None, begun=time.strftime('%Y-%m-%d %H:%M'))
     write_plan(folder, job, objects, lost, source if settings['bands'] else None)
     return job
 

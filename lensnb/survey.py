@@ -34,7 +34,10 @@ from .workers import ahead, locked, run_dask, run_local
 # %% ../nbs/88_survey.ipynb #fdb67b1b
 def _lists_files(folder): return 'files' in pq.read_schema(Path(folder)/'plan'/'objects.parquet').names
 
-def _open_listed(job, files): return open_cutouts(path_of(job.settings['inputs'][0]), job.survey.bands, places=False, files=[json.loads(f) for f in files])
+def _open_listed(job, files):
+    "Some objects of a folder, read as the first readable one of the whole folder is"
+    c = open_cutouts(path_of(job.settings['inputs'][0]), job.survey.bands, places=False, files=[job.reference, *map(json.loads, files)])
+    return replace(c, catalog=c.catalog.iloc[1:].reset_index(drop=True), get=lambda i: c.get(i+1), files=c.files[1:])
 
 def _settings(folder):
     "What the plan says"
@@ -191,7 +194,7 @@ def _rows(job, objects, z, stage, masked):
     for rows,card,part in ((full, job.whole, z[:,job.n_first:]), (~full, job.members[0].card, z[:,:job.n_first])):
         if rows.any(): logit[rows],p[rows],pred[rows],off[rows] = read_logits(card, part[rows], job.prior)
     keep = [c for c in ('id','path','label','ra_deg','dec_deg','kind','group',*KNOWN_COLUMNS,'n_tile') if c in objects]
-    out = objects[keep].reset_index(drop=True).assign(logit=logit, p_lens=p, pred=np.where(full, pred, 0), disagreement=off, stage=stage, scored_by_all=full, flags=_flags(job, objects, masked))
+    out = objects[keep].reset_index(drop=True).assign(logit=logit, p_lens=p, pred=np.where(full, pred, 0), disagreement=off, stage=stage, scored_by_all=full, flags=pd.array(_flags(job, objects, masked), dtype='string')) # typed also where a shard has no row
     if 'path' not in out: out['path'] = [job.source.tiles[k].path for k in objects[f'tile_{job.source.bands[0]}']]
     for k,m in enumerate(job.members): out[f"logit_{m.name}"] = z[:,k]
     return out

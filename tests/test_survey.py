@@ -268,3 +268,20 @@ def test_known_lenses_of_lenscat_are_marked(tmp_path):
     truth = simulate_field(tmp_path/'moved', size_pix=200, lens_frac=1., seed=1, centre_deg=centre, progress=False)
     got, s = search(tmp_path/'o', job_settings('small-flux', bands={b: tmp_path/'moved'/f'{b}.fits' for b in BANDS}, catalog=tmp_path/'moved'/'catalog.csv'), workers=1, progress=False)
     assert got.set_index('id').loc[truth['id'][0], 'known'] and s['n_known'] >= 1
+
+
+def test_a_shard_of_broken_files_and_one_that_begins_with_an_odd_one(field, tmp_path):
+    "Files are read as the first readable one of the folder is, not as the first of their shard"
+    d, truth = field
+    cuts = mosaic_cutouts(open_mosaic(whole(d)), truth[['id', 'ra_deg', 'dec_deg']][:24].assign(id=[f'o{k:02d}' for k in range(24)]), 64)
+    good, images, _ = cuts.load()
+    good, images = good[:15].drop(columns=['path', 'n_masked']), images[:15]
+    write_cutouts(tmp_path/'x', images, good, cuts.survey, 'fits')
+    files = [tmp_path/'x'/f'{i}.fits' for i in good['id']]
+    with fits.open(files[5]) as f: odd = fits.HDUList([*(h.copy() for h in f), fits.ImageHDU(images[0][0], name='z')])
+    odd.writeto(files[5], overwrite=True)
+    for f in files[10:15]: f.write_bytes(f.read_bytes()[:9_000])
+    _, s = search(tmp_path/'o', job_settings('small-flux', [tmp_path/'x'], shard=5), workers=1, budget=30, progress=False)
+    scores, lost = pd.read_parquet(tmp_path/'o'/'scores'), pd.read_csv(tmp_path/'o'/'lost.csv')
+    assert set(scores['id']) == {*good['id'][:5], *good['id'][6:10]} and len(lost) == 6
+    assert 'but the others' in lost.set_index('id').loc[good['id'][5], 'reason']
