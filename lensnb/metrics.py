@@ -326,7 +326,8 @@ def plot_roc(
 def _axis(scores, ax, **names):
     "A unit square to draw a curve in; with one class only it holds the sentence that says so"
     if ax is None: _,ax = plt.subplots(figsize=(4,3.6), layout='constrained')
-    ax.set(xlim=(0,1), ylim=(0,1.01), **names)
+    ax.set(ylim=(0,1.01), **names)
+    if ax.get_xscale()!='log': ax.set_xlim(0, 1)   # a second curve on a logarithmic axis leaves its limits
     if sentence := one_class(scores): ax.text(.5, .5, textwrap.fill(sentence, 30), ha='center', va='center', transform=ax.transAxes)
     return ax
 

@@ -81,7 +81,7 @@ def cell_markdown(cell, figures, stem):
 def navigation(here, page, meta):
     "The pages by section, the present one marked and its section open"
     def link(n): return f'<li><a href="{page[n]}"{" class=here" if n == here else ""}>{html.escape(str(meta[n].get("title", n)))}</a></li>'
-    parts = [f'<details{" open" if name == "Guides" or here in some else ""}><summary>{html.escape(name)}</summary><ul>{"".join(map(link, some))}</ul></details>' for name, some in sections()]
+    parts = [f'<details{" open" if name in ("Start here", "Guides") or here in some else ""}><summary>{html.escape(name)}</summary><ul>{"".join(map(link, some))}</ul></details>' for name, some in sections()]
     return f'<nav class="side" aria-label="pages"><b><a href="{page["index.ipynb"]}">lensnb</a></b>{"".join(parts)}</nav>'
 
 

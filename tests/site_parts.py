@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parent.parent
+STARTERS = 'start start_find start_explore start_train start_test columns ensembles look dark'.split()   # first in the sidebar, in this order
 
 
 def title(path):
@@ -32,7 +33,8 @@ def floor_of(path, known=None):
 def sections(nbs=ROOT/'nbs'):
     "What the sidebar shows: (name of a section, its notebooks, relative to nbs/)"
     guides = sorted((nbs/'tutorials').glob('*.ipynb'), key=lambda p: title(p).lower())
-    yield 'Guides', [p.relative_to(nbs).as_posix() for p in guides]
+    yield 'Start here', [f'tutorials/{n}.ipynb' for n in STARTERS if nbs/'tutorials'/f'{n}.ipynb' in guides]
+    yield 'Guides', [p.relative_to(nbs).as_posix() for p in guides if p.stem not in STARTERS]
     known, rooms = floors(), sorted(nbs.glob('[0-9][0-9]_*.ipynb'))
     for digit, (name, _) in known.items():
         yield f'{digit} {name}', [p.name for p in rooms if floor_of(p, known) == digit]

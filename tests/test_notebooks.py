@@ -16,6 +16,7 @@ files = sorted(nbglob(cfg.nbs_path, as_path=True))
 def test_notebook(fn, capsys, monkeypatch):
     monkeypatch.chdir(Path(fn).parent)
     monkeypatch.setenv('WANDB_MODE', 'offline')
+    monkeypatch.setenv('LENSNB_QUICK', '1')   # less work in the slow cells of the starter notebooks
     before = dict(os.environ)   # notebooks run in this process: what one sets must not reach the next
     try: ok, _ = run_nb(Path(fn).absolute(), skip_flags=flags, basepath=cfg.config_path)
     finally: os.environ.clear(); os.environ.update(before)
