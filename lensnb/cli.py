@@ -24,7 +24,9 @@ def _sentence(e):
     if isinstance(e, MemoryError) or any(o in said.lower() for o in ('out of memory', 'not enough memory', "can't allocate memory")): return f"Out of memory ({said[:120]}). Try a smaller batch (data.batch_size for training, --batch-size for testing), or fewer pixels."
     return f"Something unexpected went wrong ({type(e).__name__}: {said[:300]}). Run again with LENSNB_DEBUG=1 to see where, and please report it."
 
-def command(func):
+def command(
+    func:object, # A function whose comments say what its options are
+)->object:       # The same from Python; as a console command it takes sys.argv
     "Make a console command of a function: mistakes become one sentence on stderr"
     name = func.__name__.replace('_','-')
     @wraps(func)

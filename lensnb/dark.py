@@ -112,7 +112,7 @@ def _picture(x, ready, side=160):
     buffer = io.BytesIO(); im.save(buffer, 'PNG', optimize=True); return buffer.getvalue()
 
 # %% ../nbs/93_dark.ipynb #6e53baba
-DEFAULT = 'hst-substructure'
+DEFAULT = 'hst-substructure' # Name of the weights
 
 @command
 def lensnb_substructure(

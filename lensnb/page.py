@@ -126,6 +126,7 @@ def numbers_block(
     return f'<section>{_heading(heading)}<div class="numbers">{"".join(cells)}</div>{f"<p>{escape(caption)}</p>" if caption else ""}</section>\n'
 
 # %% ../nbs/89_page.ipynb #38b22020
+# The CSS of every page
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b2430;--dim:#5b6675;--paper:#f5f6f8;--card:#fff;--line:#dfe3e8;--mark:#0b6fa4;--note:#fff6e0}
 @media(prefers-color-scheme:dark){:root{--ink:#e6e9ee;--dim:#9aa5b4;--paper:#12161c;--card:#1b2129;--line:#303945;--mark:#6cc0ee;--note:#33290f}}

@@ -83,7 +83,7 @@ def scores_figure(
     return ax
 
 # %% ../nbs/90_report.ipynb #37b37aa1
-SELECTION = ('theta_e_arcsec','flux_lensed_image_in_sigma','arc_snr','snr','source_mag_r','lens_mag_i','mag_i','i_mag','z_lens','z_source','z_gal')
+SELECTION = ('theta_e_arcsec','flux_lensed_image_in_sigma','arc_snr','snr','source_mag_r','lens_mag_i','mag_i','i_mag','z_lens','z_source','z_gal') # Columns that a completeness is drawn against, the first that are there
 
 def calibration_figure(
     scores:Scores,         # Scores with labels of both classes
