@@ -331,7 +331,7 @@ def plot_roc(
     ax.fill_between(band.fpr, band.lo, band.hi, color=line.get_color(), alpha=.2, linewidth=0)
     chance = np.geomspace(1e-4, 1, 100)
     ax.plot(chance, chance, ':', color='gray', linewidth=1)
-    if log: ax.set(xscale='log', xlim=(low/3, 1))
+    if log: ax.set(xscale='log', xlim=(low/3, 1)); ax.xaxis.set_minor_formatter('') # a short axis would be full of them
     ax.legend(loc='lower left', bbox_to_anchor=(0,1), frameon=False, fontsize=8)
     return ax
 

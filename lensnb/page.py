@@ -105,7 +105,7 @@ def table_block(
     text = ' '.join(o for o in (caption,cut) if o)
     cells = table.head(max_rows).map(lambda o: _cell(o, digits))
     with pd.option_context('display.max_colwidth', None): inner = cells.to_html(index=False, border=0)
-    inner = re.sub('<td>(?=[^<]{33})', '<td class="long">', inner)
+    inner = re.sub('<td>(?=[^<]{33})', '<td class="long">', inner).replace('<th></th>', '<td></td>') # a head without words is none
     return f'<section>{_heading(heading)}{f"<p>{escape(text)}</p>" if text else ""}<div class="scroll">{inner}</div></section>\n'
 
 def _cell(o, digits):
