@@ -1,4 +1,5 @@
 "Package metadata lives in settings.ini; edit it there"
+import json
 import shutil
 from configparser import ConfigParser
 from pathlib import Path
@@ -18,8 +19,10 @@ class BuildWithWeights(build_py):
     def run(self):
         super().run()
         if self.editable_mode: return
-        for name in cfg.get('wheel_weights', '').split():
-            shutil.copytree(here/'weights'/name, Path(self.build_lib)/cfg['lib_path']/'_weights'/name, dirs_exist_ok=True)
+        to, names = Path(self.build_lib)/cfg['lib_path']/'_weights', cfg.get('wheel_weights', '').split()
+        for name in names: shutil.copytree(here/'weights'/name, to/name, dirs_exist_ok=True)
+        short = json.loads((here/'weights'/'names.json').read_text(encoding='utf-8'))
+        (to/'names.json').write_text(json.dumps({k: v for k, v in short.items() if v in names}, indent=1)+'\n', encoding='utf-8')
 
 
 setup(

@@ -3,6 +3,7 @@
     python benchmarks/fusion.py                    # all: about 80 minutes on a quiet core; stores and runs go to stores/ and runs/
     python benchmarks/fusion.py --which image film --seeds 0    # a part; what is finished is not done again, an interrupted run goes on
     python benchmarks/fusion.py --table            # what there is, with intervals over objects and seeds
+    python benchmarks/fusion.py --release          # weights/fusion-concat, -film and -auxiliary, of the seeds that did best on `fusion-val`
     python benchmarks/fusion.py --bologna          # the columns of the Bologna challenge by themselves; needs LENSNB_REAL_DATA
 
 `lens_cnn` learns 5,000 images ten times (configs/fusion.yaml); the best epoch is chosen on `fusion-val`, the judge is `fusion-test`: 1,500 lenses
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from networks import RESULTS, ROOT, add, flat, keep, kept, rows, store
-from release import threshold_at
+from release import release, threshold_at
 
 from lensnb.columns import column_auc
 from lensnb.compare import compare
@@ -73,7 +74,7 @@ def network(which, seed, a):
         changes = NETWORKS[which]+([] if any(o.startswith('data.meta_columns') for o in NETWORKS[which]) else [columns(COLUMNS)])
         cfg = load_config(ROOT/'configs'/'fusion.yaml', [f'name={out.name}', f'seed={seed}', f'train.epochs={a.epochs}', f'data.max_images={a.n}', *changes])
         train_run(cfg, here('fusion-train'), out, resume=out.exists(), progress=False, validation=here('fusion-val'))
-    scores, _ = predict(out, open_cutouts(ROOT/'stores'/JUDGE), progress=False)
+    scores, _ = predict(out, open_cutouts(here(JUDGE).path), progress=False)
     record(which, seed, scores, epochs=a.epochs, n=a.n)
 
 
@@ -144,6 +145,16 @@ def tables():
     if len(done := rows(WHERE)): print(done[['inputs', 'seed', 'auc', 'tpr_1e-2', 'tpr_1e-3']].to_string(index=False))
 
 
+def let_go(fpr=.01):
+    "Release the best seed of each way, calibrated and with a threshold from `fusion-calib`"
+    calib = here('fusion-calib')
+    for which in ('concat', 'film', 'auxiliary'):
+        runs = {s: pd.read_csv(p)['pauc'].max() for s in SEEDS if (p := ROOT/'runs'/name_of(which, s)/'history.csv').is_file() and done(which, s)}
+        if not runs: raise SystemExit(f'There is no finished run of {which}: python benchmarks/fusion.py --which {which}')
+        run = ROOT/'runs'/name_of(which, max(runs, key=runs.get))
+        release(run, f'fusion-{which}', calib, predict(run, open_cutouts(calib.path), progress=False)[0].labelled(), ROOT/'stores', fpr, where='fusion-calib')
+
+
 def bologna():
     "A tree on the columns that the challenge gave away: half of the catalogue to learn from, the other half to be judged"
     folder = os.environ.get('LENSNB_REAL_DATA')
@@ -169,9 +180,11 @@ def main():
     p.add_argument('--n', type=int, default=5000, help='training images')
     p.add_argument('--epochs', type=int, default=10)
     p.add_argument('--table', action='store_true')
+    p.add_argument('--release', action='store_true')
     p.add_argument('--bologna', action='store_true')
     a = p.parse_args()
     if a.bologna: return bologna()
+    if a.release: return let_go()
     jobs = [] if a.table else [(w, s) for s in a.seeds for w in a.which if s in FEWER.get(w, SEEDS)]
     main_rows = {w for w in a.which if w not in FEWER}
     for which, seed in sorted(jobs, key=lambda o: o[0] not in main_rows):   # the rows that matter first

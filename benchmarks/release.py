@@ -23,15 +23,15 @@ def threshold_at(scores, fpr):
     return float(curve.logit[curve.fpr <= fpr].iloc[-1])
 
 
-def release(run, name, calib, judged, work, fpr=1e-3, figures=None):
-    "Write weights/NAME: `calib` a store, `judged` the scores of the run on survey-val, `work` a folder for a few test images"
+def release(run, name, calib, judged, work, fpr=1e-3, figures=None, where='survey-val'):
+    "Write weights/NAME: `calib` a store, `judged` the scores of the run on survey-val (or `where`), `work` a folder for a few test images"
     model, card = load_weights(run)
     fitted = fit_calibration(predict(run, open_cutouts(calib.path))[0])
     at = float(apply_calibration(fitted, threshold_at(judged, fpr)))
-    card = replace(card, calibration=fitted, name=name, threshold=at, threshold_from=f'a false-positive rate of {fpr:g} on survey-val', metrics={**card.metrics, **({'survey-val': figures} if figures else {})})
+    card = replace(card, calibration=fitted, name=name, threshold=at, threshold_from=f'a false-positive rate of {fpr:g} on {where}', metrics={**card.metrics, **({where: figures} if figures else {})})
     out = ROOT/'weights'/name
-    few = Path(work)/'few'
-    if not few.is_dir(): write_store(few, calib.batch(slice(0, 2000)), calib.catalog[['id', 'label']].iloc[:2000], calib.survey)
+    few = Path(work)/f'few-{calib.path.name}'
+    if not few.is_dir(): write_store(few, calib.batch(slice(0, 2000)), calib.catalog[['id', 'label', *(c['name'] for c in card.meta_columns)]].iloc[:2000], calib.survey)
     full = predict(run, open_cutouts(few), engine='torch')[0]
     save_weights(out, model, card, half=True)
     moved = np.abs(apply_calibration(fitted, full.logit)-predict(out, open_cutouts(few), engine='torch')[0].p_lens).max()

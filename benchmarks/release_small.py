@@ -12,8 +12,9 @@ from lensnb.core import read_json, write_json
 from lensnb.weights import load_weights, save_weights
 
 ROOT = Path(__file__).parent.parent
-NETS = {'small-flux': ['--pixels', 'flux'], 'small-composite': ['--pixels', 'composite8'], 'small-hst': ['--survey', 'hst', '--dtype', 'float16']}
-CONFIG = {'small-hst': ['data.size_pix=96', 'train.epochs=8', 'train.precision=bf16', 'train.channels_last=true']}
+NETS = {'small-flux': ['--pixels', 'flux'], 'small-composite': ['--pixels', 'composite8'], 'small-composite-lite0': ['--pixels', 'composite8'], 'small-hst': ['--survey', 'hst', '--dtype', 'float16']}
+CONFIG = {'small-composite-lite0': ['model.name=tf_efficientnet_lite0', 'model.pretrained=imagenet', 'train.epochs=10', 'train.precision=bf16', 'train.channels_last=true'],
+          'small-hst': ['data.size_pix=96', 'train.epochs=8', 'train.precision=bf16', 'train.channels_last=true']}
 N_TRAIN = {'small-hst': 8000}
 
 
@@ -43,7 +44,7 @@ def main():
         out = ROOT/'weights'/name
         out.mkdir(parents=True, exist_ok=True)
         save_weights(out, model, replace(card, name=name, metrics={**card.metrics, 'simulated_test': test}, data=data), half=True)
-        (out/'config.yaml').write_text((run/'config.yaml').read_text())
+        (out/'config.yaml').write_text((run/'config.yaml').read_text().replace(f'{ROOT}/', ''))
         (out/'history.csv').write_text((run/'history.csv').read_text())
         write_json(ROOT/'benchmarks'/'results'/f'{name}.json', test)
         print(f"{name}: test AUC {m['auc']['value']:.3f} [{m['auc']['lo']:.3f}, {m['auc']['hi']:.3f}] -> {out}", flush=True)

@@ -1,13 +1,14 @@
 """Networks that tell kinds of dark matter apart: trained, calibrated, tested, and shown the images of others
 
     python benchmarks/substructure.py train preset [--nets lens_cnn]   # hours on two cores; stores and runs go to stores/ and runs/
-    python benchmarks/substructure.py train honest                     # starts from the weights that the same network learned on the preset
+    python benchmarks/substructure.py train heavy honest               # first ten times as much substructure as there is, from the weights of the preset; then the honest lenses
     python benchmarks/substructure.py anomaly preset honest            # three autoencoders that learn smooth lenses only
     python benchmarks/substructure.py test                             # macro AUC of every finished run on its test store
     python benchmarks/substructure.py curve                            # honest: what can be seen, by the mass of the largest subhalo
     python benchmarks/substructure.py published                        # LENSNB_REAL_DATA: images that others made
     python benchmarks/substructure.py release                          # weights/hst-substructure and weights/deeplense-model1
     python benchmarks/substructure.py refusals                         # lenses that should be refused, and some that should not
+    python benchmarks/substructure.py road                             # three commands: a simulated survey, its score table, the table and page of what its lenses are
     python benchmarks/substructure.py speed --n 3000                   # how fast the preset is simulated
 
 Configs are configs/substructure/*.yaml; BUDGET says how many images of the training store a network sees how often, which is all
@@ -19,6 +20,8 @@ Each part writes benchmarks/results/substructure_<part>.csv.
 import argparse
 import os
 import re
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -34,10 +37,13 @@ from scipy.special import softmax
 from lensnb.anomaly import KINDS, load_anomaly, train_anomaly
 from lensnb.config import load_config
 from lensnb.core import InputError, Survey, scene_rng, write_table
+from lensnb.cutouts import open_cutouts
 from lensnb.data import Feed
 from lensnb.handoff import prepare
-from lensnb.intervals import proportion
+from lensnb.intervals import auc_interval, proportion
+from lensnb.learner import train_run
 from lensnb.pixels import border_sky
+from lensnb.predict import predict
 from lensnb.simulate import simulate_one
 from lensnb.store import open_store, write_store
 from lensnb.subhalos import CLASSES, HONEST, Honest, preset_survey, simulate_classes, simulate_substructure
@@ -48,18 +54,21 @@ from lensnb.weights import load_weights
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT/'benchmarks'/'results'
 STORES = ROOT/'stores'/'substructure'
-PRESETS = {'preset': 'deeplense_model1', 'honest': 'honest'}
-SIZES = {'preset': {'train': 30_000, 'val': 3_000, 'calib': 3_000, 'test': 4_500}, 'honest': {'train': 24_000, 'val': 3_000, 'calib': 1_500, 'test': 4_500}}
-BUDGET = {'lens_cnn': dict(epochs=4, max_images=24_000), 'resnet10t': dict(epochs=3, max_images=6_000, lr=.001), 'dense_attention': dict(epochs=4, max_images=1_500)}
-SHORTER = {'honest': dict(epochs=2, max_images=12_000)}   # after the preset
-DRAWN = dict(epochs=20, max_images=5_000)  # of the autoencoders; three passes over 2,000 left one that called smooth lenses the stranger ones (AUC .46)
-LEARNED_FIRST = {'honest': 'preset'}   # from nothing a network saw nothing in two passes over the honest lenses (macro AUC .49, .50)
+PRESETS = {'preset': 'deeplense_model1', 'heavy': 'honest', 'honest': 'honest'}
+HOW = {'heavy': Honest(share=(.02, .15), mass_msun=(1e8, 1e10), snr=(150., 600.))}   # a school, not a sky: substructure that can be seen
+JUDGED = ('preset', 'honest')
+SIZES = {'preset': {'train': 30_000, 'val': 3_000, 'calib': 3_000, 'test': 4_500}, 'heavy': {'train': 15_000, 'val': 3_000, 'test': 3_000}, 'honest': {'train': 24_000, 'val': 3_000, 'calib': 1_500, 'test': 4_500}}
+BUDGET = {'lens_cnn': dict(epochs=4, max_images=24_000), 'resnet10t': dict(epochs=4, max_images=24_000, lr=.001), 'dense_attention': dict(epochs=4, max_images=4_000)}
+SHORTER = {('lens_cnn', 'honest'): dict(epochs=3), ('lens_cnn', 'heavy'): dict(epochs=5, max_images=None)}   # after the preset
+DRAWN = dict(epochs=6, max_images=4_000)  # of the autoencoders; three passes over 2,000 left one that called smooth lenses the stranger ones (AUC .46)
+LEARNED_FIRST = {'heavy': 'preset', 'honest': 'heavy'}   # from nothing, or from the preset at once, a network saw nothing in two passes over the honest lenses (macro AUC .49, .50)
+BENT = [.0005, .002, .005, .01, .02, .04, .08, .3]   # arcsec; a pixel has .05
 RELEASED = {'honest': 'hst-substructure', 'preset': 'deeplense-model1'}
 
 
 def store(name):
     path, (preset, part) = STORES/name, name.split('-')
-    return open_store(path) if path.is_dir() else simulate_classes(path, n=SIZES[preset][part], preset=PRESETS[preset], store_name=name, workers=os.cpu_count())
+    return open_store(path) if path.is_dir() else simulate_classes(path, n=SIZES[preset][part], preset=PRESETS[preset], store_name=name, workers=os.cpu_count(), **(dict(how=HOW[preset]) if preset in HOW else {}))
 
 
 def keep(part, rows, by=('run',)):
@@ -80,12 +89,12 @@ def finished(): return [p.parent for p in sorted((ROOT/'runs').glob('substructur
 def train(a):
     for preset in a.presets:
         for net in a.nets:
-            name, b = run_name(preset+'_from_nothing'*a.from_nothing, net, a.seed), BUDGET[net] | SHORTER.get(preset, {})
+            name, b = run_name(preset+'_from_nothing'*a.from_nothing, net, a.seed), BUDGET[net] | SHORTER.get((net, preset), {})
             out = ROOT/'runs'/name
             if (out/'card.json').is_file(): continue
             first = [f"model.weights={ROOT/'runs'/run_name(LEARNED_FIRST[preset], net, a.seed)}"] if preset in LEARNED_FIRST and not a.from_nothing else []
-            cfg = load_config(ROOT/'configs'/'substructure'/f'{preset}.yaml', [*first, f'name={name}', f'seed={a.seed}', f'model.name={net}', f"train.epochs={b['epochs']}", f"train.lr={b.get('lr', .002)}",
-                                                                           f"data.max_images={b.get('max_images', 'null')}", f"data.validation={STORES/preset}-val"])
+            cfg = load_config(ROOT/'configs'/'substructure'/f"{'preset' if preset == 'preset' else 'honest'}.yaml", [*first, f'name={name}', f'seed={a.seed}', f'model.name={net}', f"train.epochs={b['epochs']}", f"train.lr={b.get('lr', .002)}",
+                                                                           f"data.max_images={b.get('max_images') or 'null'}", f"data.validation={STORES/preset}-val"])
             train_classes(cfg, store(f'{preset}-train'), out, store(f'{preset}-val'), resume=out.exists())
 
 
@@ -121,7 +130,8 @@ def curve(a):
         _, preset, net, seed = run.name.split('-')
         s = store(f"{preset.removesuffix('_from_nothing')}-test")
         z, y = scored(run, s)
-        for k, column, bins in ((1, 'largest_subhalo_mass_msun', [1e7, 3e8, 1e9, 3e9, 1.01e10]), (2, 'rod_mass_msun', [1e8, 1e9, 3e9, 1e10, 1e11]), (1, 'snr_lensed_image', [10, 100, 200, 400, 1e4]), (2, 'snr_lensed_image', [10, 100, 200, 400, 1e4])):
+        for k, column, bins in ((1, 'largest_subhalo_mass_msun', [1e7, 3e8, 1e9, 3e9, 1.01e10]), (2, 'rod_mass_msun', [1e8, 1e9, 3e9, 1e10, 1e11]), (1, 'snr_lensed_image', [10, 100, 200, 400, 1e4]), (2, 'snr_lensed_image', [10, 100, 200, 400, 1e4]),
+                                (1, 'deflection_rms_arcsec', BENT), (2, 'deflection_rms_arcsec', BENT)):
             for lo, hi in pairwise(bins):
                 none, some = y == 0, (y == k) & s.catalog[column].between(lo, hi, inclusive='left').to_numpy()
                 if column.startswith('snr'): none = none & s.catalog[column].between(lo, hi, inclusive='left').to_numpy()
@@ -156,22 +166,21 @@ def published(a):
 
 
 def on_theirs(images, y, survey):
-    "A network that learns half of the 2,000 and is tested on the other half"
-    kinds = ('none', 'some')
-    half = np.random.default_rng(0).permutation(len(y)) % 4   # two quarters to learn, one to choose the epoch, one to test
+    "A network that learns half of the 2,000 (with substructure or without) and is tested on a quarter"
+    part = np.random.default_rng(0).permutation(len(y)) % 4   # two quarters to learn, one to choose the epoch, one to test
     parts = {}
-    for name, rows in (('learn', np.flatnonzero(half < 2)), ('choose', np.flatnonzero(half == 2)), ('test', np.flatnonzero(half == 3))):
+    for name, rows in (('learn', np.flatnonzero(part < 2)), ('choose', np.flatnonzero(part == 2)), ('test', np.flatnonzero(part == 3))):
         path = STORES/f'published-{name}'
         if not path.is_dir():
-            write_store(path, images[rows], pd.DataFrame(dict(id=[f'published-{i}' for i in rows], path='', label=1., kind=np.array(kinds)[y[rows]])), survey)
+            write_store(path, images[rows], pd.DataFrame(dict(id=[f'published-{i}' for i in rows], path='', label=y[rows].astype(float))), survey)
         parts[name] = open_store(path)
     out = ROOT/'runs'/'published-lens_cnn'
     if not (out/'card.json').is_file():
-        cfg = load_config(ROOT/'configs'/'substructure'/'honest.yaml', ['name=published', 'data.validation=null', 'train.epochs=8'])
-        train_classes(cfg, parts['learn'], out, parts['choose'], resume=out.exists(), classes=kinds)
-    z = class_logits(load_weights(out)[0], inputs(parts['test']))
-    auc = class_aucs(softmax(z, axis=1), class_numbers(parts['test'].catalog, kinds), kinds)['macro']
-    return dict(run='lens_cnn trained on half of them', images='500 of the 2,000 that it has not seen', n=len(z), accuracy=float((z.argmax(1) == class_numbers(parts['test'].catalog, kinds)).mean()), macro_auc=auc['value'], lo=auc['lo'], hi=auc['hi'])
+        cfg = load_config(None, ['name=published', 'data.size_pix=96', 'model.name=lens_cnn', 'train.epochs=16', 'train.lr=0.002', 'train.precision=bf16', 'train.channels_last=true'])
+        train_run(cfg, parts['learn'], out, resume=out.exists(), validation=parts['choose'])
+    s = predict(out, open_cutouts(parts['test'].path), progress=False)[0].labelled()
+    auc = auc_interval(s)
+    return dict(run='lens_cnn trained on half of them', images='500 of the 2,000 that it has not seen', n=len(s), accuracy=float((s.pred == s.label).mean()), macro_auc=auc['value'], lo=auc['lo'], hi=auc['hi'])
 
 
 def lenses(n, seed, name, preset='honest', snr=HONEST.snr, theta_e=HONEST.theta_e_arcsec):
@@ -245,7 +254,7 @@ def anomaly(a):
             name = f'anomaly-{preset}-{kind}-seed{a.seed}'
             out = ROOT/'runs'/name
             if not (out/'card.json').is_file():
-                cfg = load_config(ROOT/'configs'/'substructure'/f'{preset}.yaml', [f"name={RELEASED[preset]}-{kind}", f'seed={a.seed}', f'model.name={kind}', f"train.epochs={DRAWN['epochs']}", 'train.lr=.004', 'train.label_smoothing=0', f"data.max_images={DRAWN['max_images']}", 'data.max_validation=1000', 'data.validation=null'])
+                cfg = load_config(ROOT/'configs'/'substructure'/f'{preset}.yaml', [f"name={RELEASED[preset]}-{kind}", f'seed={a.seed}', f'model.name={kind}', f"train.epochs={DRAWN['epochs']}", 'train.lr=.004', 'train.precision=bf16', 'train.label_smoothing=0', f"data.max_images={DRAWN['max_images']}", 'data.max_validation=1000', 'data.validation=null'])
                 train_anomaly(cfg, store(f'{preset}-train'), out, store(f'{preset}-val'), resume=out.exists())
             s = store(f'{preset}-test')
             net, y = load_anomaly(out), class_numbers(s.catalog)
@@ -263,13 +272,32 @@ def anomaly(a):
             (to/'config.yaml').write_text((out/'config.yaml').read_text().replace(f'{ROOT}/', ''))
 
 
-PARTS = dict(train=train, anomaly=anomaly, test=test, curve=curve, published=published, release=release, refusals=refused, speed=speed)
+def road(a):
+    "An HST-like survey with one lens in four, its score table, and what its best candidates are"
+    rows, bin_ = [], Path(sys.executable).parent
+    with tempfile.TemporaryDirectory() as tmp:
+        for args in (['lensnb-simulate', 'survey', '--survey', 'hst', '--n', '400', '--lens-frac', '0.25', '--store-name', 'road'],
+                     ['lensnb-test', '--weights', 'small-hst', '--data', 'survey', '--out', 'scores'],
+                     ['lensnb-substructure', 'scores/predictions.csv', '--data', 'survey', '--out', 'dark', '--top', '100', '--anomaly']):
+            start = time.perf_counter()
+            done = subprocess.run([bin_/args[0], *args[1:]], cwd=tmp, capture_output=True, text=True)
+            if done.returncode: raise SystemExit(f"{' '.join(args)}: {done.stderr.strip()}")
+            rows.append(dict(command=' '.join(args), seconds=time.perf_counter()-start, says=done.stdout.strip().splitlines()[-1]))
+        t = pd.read_csv(Path(tmp)/'dark'/'substructure.csv').merge(pd.read_csv(Path(tmp)/'scores'/'predictions.csv')[['id', 'label']], on='id', suffixes=('', '_known'))
+        label = t['label_known'] if 'label_known' in t else t['label']
+        for what, y in (('lenses', 1), ('other galaxies', 0)): rows.append(dict(command=f'of the 100 best, {what}', seconds=None, says=f"{int((label == y).sum())}, {int((t['refused'][label == y].fillna('') != '').sum())} refused"))
+        pages = [p.name for p in (Path(tmp)/'dark').iterdir()]
+    assert 'index.html' in pages
+    keep('road', rows, ())
+
+
+PARTS = dict(train=train, anomaly=anomaly, test=test, curve=curve, published=published, release=release, refusals=refused, road=road, speed=speed)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('part', choices=list(PARTS))
-    p.add_argument('presets', nargs='*', default=list(PRESETS))
+    p.add_argument('presets', nargs='*', default=list(JUDGED), help='of preset, heavy and honest')
     p.add_argument('--nets', nargs='*', default=['lens_cnn'], choices=list(BUDGET))
     p.add_argument('--from-nothing', action='store_true', help='train honest without the weights of the preset')
     p.add_argument('--seed', type=int, default=0)

@@ -289,9 +289,9 @@ def _write_metrics(scores, threshold, folder):
 # %% ../nbs/91_cli.ipynb #ef48c9d0
 @command
 def lensnb_test(
-    weights:Annotated[str, dict(required=True, opt=True)], # Folder of a run, the name of released weights, or ensemble:NAME
-    data:Annotated[str, dict(required=True, opt=True)],    # Folder of images, store, .npz or one image
-    out:Annotated[str, dict(required=True, opt=True)],     # Folder for the results
+    data:Annotated[str, dict(required=True, opt=True)], # Folder of images, store, .npz or one image
+    out:Annotated[str, dict(required=True, opt=True)],  # Folder for the results
+    weights:str=None,        # Folder of a run, the name of released weights, or ensemble:NAME; default: `default` for linear flux, `composite` for colour pictures
     bands:str=None,          # Bands of the data, as g,r,i; names the planes of files that do not
     pixels:Annotated[str, dict(choices=['flux','composite8','minmax'])]=None, # Kind of pixels, if not as recognised
     pixel_scale:float=None,  # arcsec per pixel, where the files do not say
@@ -311,9 +311,12 @@ def lensnb_test(
     from lensnb.cutouts import open_cutouts
     from lensnb.report import Sky, report_test, save_pictures
     from lensnb.weights import probability_at
-    model,card,names = _open_weights(weights, cam)
-    threshold = probability_at(card, prior)
+    model,card,names = _open_weights(weights or 'default', cam)
     cuts = open_cutouts(data, bands.split(',') if bands else names, pixels, pixel_scale, catalog)
+    if not weights:
+        if cuts.survey.pixels=='composite8': model,card,_ = _open_weights('composite', cam)
+        print(f"No weights named: {card.name} scores {'colour pictures' if cuts.survey.pixels=='composite8' else 'linear flux'}.", file=sys.stderr)
+    threshold = probability_at(card, prior)
     _note(cuts.said)
     scores,bad = _predict_any(model, card, cuts, engine, device, tta, batch_size=batch_size, resample=resample, prior=prior)
     with atomic_folder(out) as tmp:

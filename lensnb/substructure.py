@@ -179,6 +179,7 @@ def train_classes(
 )->dict:                   # What metrics.json holds
     "Train a network for several classes and leave everything about it in a folder"
     out,t = Path(out),cfg.train
+    if len(classes)<3: raise InputError(f"{' and '.join(classes)} are two classes, and a network with one output tells them apart: label them 0 and 1 and use lensnb-train.")
     if validation is None and not cfg.data.validation: raise InputError("Classes need a validation store: name one in data.validation, simulated with another --store-name.")
     cfg,old = check_run(out, cfg, resume); t = cfg.train
     if t.threads: torch.set_num_threads(t.threads)

@@ -6,8 +6,8 @@ Docs: https://lensnb.github.io/lensnb/weights.html.md"""
 
 # %% auto #0
 __all__ = ['CARD_VERSION', 'WeightCard', 'probability', 'probability_at', 'recalibrate', 'read_card', 'save_weights',
-           'weight_roots', 'known_weights', 'find_weights', 'load_weights', 'scale_factor', 'check_input',
-           'card_columns', 'fit_pixels', 'as_input']
+           'weight_roots', 'known_weights', 'short_names', 'find_weights', 'load_weights', 'scale_factor',
+           'check_input', 'card_columns', 'fit_pixels', 'as_input']
 
 # %% ../nbs/54_weights.ipynb #0c5c4890
 import hashlib, math, os
@@ -138,18 +138,24 @@ def known_weights()->list: # Sorted names
     "Names of all networks that can be found by name"
     return sorted({p.parent.name for root in weight_roots() for p in root.glob('*/card.json') if (p.parent/'model.safetensors').is_file()})
 
+def short_names()->dict: # Short name -> name of weights, e.g. 'default'
+    "What stands for which weights: `names.json` beside the folders of weights"
+    found = [read_json(p, 'the table of short names') for root in weight_roots() if (p := root/'names.json').is_file()]
+    return {k:v for table in found[::-1] for k,v in table.items()}
+
 def find_weights(
-    name, # A run folder or folder of weights, or a plain name
+    name, # A run folder or folder of weights, a plain name, or a short one of `short_names`
 )->Path:  # A folder with a card
     "Find weights by path or name"
     path = Path(name)
     if path.is_file():
         if path.name not in ('model.safetensors', 'card.json'): raise InputError(f"{path} is a file. Weights are a folder with model.safetensors and card.json; pickled checkpoints (.pt, .pth, .pkl) are never loaded.")
         return path.parent
-    for folder in [path, *(root/str(name) for root in weight_roots())]:
+    short = short_names()
+    for folder in [path, *(root/o for o in (str(name), short.get(str(name))) if o for root in weight_roots())]:
         if (folder/'card.json').is_file(): return folder
     if path.is_dir(): raise FileNotFoundError(f"{path} has no card.json, so it is not a folder of weights. lensnb-train writes one when it has finished.")
-    raise FileNotFoundError(f"There are no weights named {str(name)!r}. Known names: {', '.join(known_weights()) or 'none yet'}. Or give the folder of a run.")
+    raise FileNotFoundError(f"There are no weights named {str(name)!r}. Known names: {', '.join([*short, *known_weights()]) or 'none yet'}. Or give the folder of a run.")
 
 # %% ../nbs/54_weights.ipynb #e76cf18a
 def load_weights(

@@ -6,7 +6,10 @@ import venv
 from configparser import ConfigParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 INI = ConfigParser(delimiters=['='])
@@ -50,3 +53,13 @@ def test_weights_travel_in_the_wheel(alone, name):
     r = sh(alone, alone[1], '-c', code)
     assert r.returncode == 0, r.stderr
     assert 'lensnb/_weights' in r.stdout.replace('\\', '/')
+
+
+@pytest.mark.parametrize('name', ['cube.fits', 'picture.png'])
+def test_default_weights_score_from_the_wheel(alone, name):
+    rng, path = np.random.default_rng(0), alone[0]/name
+    if name.endswith('.fits'): fits.writeto(path, rng.normal(0, 1, (3, 64, 64)).astype(np.float32))
+    else: Image.fromarray(rng.integers(0, 80, (128, 128, 3), dtype=np.uint8)).save(path)
+    r = sh(alone, alone[0]/'env'/'bin'/'lensnb-test', '--data', path, '--out', alone[0]/f'{path.stem}-scores', '--engine', 'torch')
+    assert r.returncode == 0, r.stderr
+    assert 'No weights named' in r.stderr and len((alone[0]/f'{path.stem}-scores'/'predictions.csv').read_text().splitlines()) == 2

@@ -1,0 +1,39 @@
+"Everything in weights/ is complete, is what its card says, and can be loaded"
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lensnb.committee import find_members
+from lensnb.config import load_config
+from lensnb.weights import load_weights, read_card, short_names
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = sorted(p.parent for p in (ROOT/'weights').glob('*/card.json'))
+ENSEMBLES = [p for p in FOLDERS if json.loads((p/'card.json').read_text()).get('kind') == 'ensemble']
+NETWORKS = [p for p in FOLDERS if p not in ENSEMBLES]
+
+
+@pytest.mark.parametrize('folder', NETWORKS, ids=lambda p: p.name)
+def test_network_is_what_its_card_says(folder):
+    model, card = load_weights(folder)   # refuses a wrong checksum or other tensors
+    cfg, history = load_config(folder/'config.yaml'), pd.read_csv(folder/'history.csv') if (folder/'history.csv').is_file() else None
+    assert card.name == folder.name and card.architecture == cfg.model.name
+    assert card.metrics and card.data and card.threshold_from and card.licence
+    if history is not None: assert len(history) == cfg.train.epochs or cfg.train.patience
+    assert all(str(ROOT) not in p.read_text() and '/tmp' not in p.read_text() for p in folder.iterdir() if p.suffix in ('.json', '.yaml', '.csv'))
+
+
+@pytest.mark.parametrize('folder', ENSEMBLES, ids=lambda p: p.name)
+def test_ensemble_has_its_members(folder):
+    card, members = find_members(folder)
+    assert card.name == folder.name and {read_card(p).sha256 for p in members.values()} == {m['sha256'] for m in card.members}
+
+
+def test_all_together_are_light(): assert sum(p.stat().st_size for p in (ROOT/'weights').rglob('*') if p.is_file()) < 100e6
+
+
+def test_short_names_stand_for_weights():
+    assert {'default', 'composite'} <= set(short_names())
+    assert read_card(ROOT/'weights'/short_names()['default']).pixels == 'flux' and read_card(ROOT/'weights'/short_names()['composite']).pixels == 'composite8'
