@@ -184,7 +184,7 @@ def band_index(
     "Where each wanted band is, by name"
     lower = [str(b).lower() for b in have]
     if missing := [b for b in want if str(b).lower() not in lower]:
-        raise InputError(f"Wanted the bands {' '.join(map(str, want))}, but {what or 'the data'} has {' '.join(map(str, have))}; {' '.join(map(str, missing))} is missing. Name the bands of the data in order with --bands, or use other weights.")
+        raise InputError(f"Wanted the bands {' '.join(map(str, want))}, but {what or 'the data'} has {' '.join(map(str, have))}; {' '.join(map(str, missing))} is missing. Use other weights; or, where the files do not name their bands, name them in order with --bands.")
     return [lower.index(str(b).lower()) for b in want]
 
 def pick_bands(
