@@ -280,7 +280,7 @@ def _list_objects(path):
     count = Counter(READERS[_suffix(p)] for p in files); reader = count.most_common(1)[0][0]
     files = [p for p in files if READERS[_suffix(p)] is reader]
     parts = [split_band(_stem(p)) for p in files] if reader is read_fits else [None]
-    per_band = all(parts) and (len({b for _,b,_ in parts})>1 or _BOLOGNA.match(_stem(files[0])))
+    per_band = all(parts) and (len({b for _,b,_ in parts})>1 or len(parts[0][1])>2 or _BOLOGNA.match(_stem(files[0])))
     folders = {p.parent for p in files}; classes = len(folders)>1 or files[0].parent!=path
     rows,stems = {}, Counter(_stem(p) for p in files)
     for p,part in zip(files, parts if per_band else [None]*len(files)):

@@ -106,7 +106,7 @@ def table_block(
     cells = table.head(max_rows).map(lambda o: _cell(o, digits))
     with pd.option_context('display.max_colwidth', None): inner = cells.to_html(index=False, border=0)
     inner = re.sub('<td>(?=[^<]{33})', '<td class="long">', inner).replace('<th></th>', '<td></td>') # a head without words is none
-    return f'<section>{_heading(heading)}{f"<p>{escape(text)}</p>" if text else ""}<div class="scroll">{inner}</div></section>\n'
+    return f'<section>{_heading(heading)}{f"<p>{escape(text)}</p>" if text else ""}<div class="scroll" tabindex="0">{inner}</div></section>\n'
 
 def _cell(o, digits):
     if o is None or isinstance(o, float) and np.isnan(o): return ''
@@ -172,7 +172,7 @@ def details_block(
     text:str,    # Preformatted text inside
 )->str:          # HTML
     "Long text behind a line"
-    return f'<section><details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details></section>\n'
+    return f'<section><details><summary>{escape(summary)}</summary><pre tabindex="0">{escape(text)}</pre></details></section>\n'
 
 # %% ../nbs/89_page.ipynb #737ba9dd
 def safe_name(

@@ -75,7 +75,7 @@ def families(names):
         if constant(node) and isinstance(node.value, (ast.Dict, ast.Tuple)):
             keys = node.value.keys if isinstance(node.value, ast.Dict) else [None]*len(node.value.elts)
             values = node.value.values if isinstance(node.value, ast.Dict) else node.value.elts
-            for k, v in zip(keys, values):
+            for k, v in zip(keys, values, strict=True):
                 if isinstance(v, ast.Name) and v.id in functions: yield v.id, (name, getattr(k, 'value', v.id), comment_of(node, lines))
         for d in getattr(node, 'decorator_list', []):
             if isinstance(d, ast.Call) and getattr(d.func, 'id', '') in functions and d.args:
