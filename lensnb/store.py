@@ -121,7 +121,7 @@ def write_store(
     survey:Survey,        # `size_pix` may be left out
     dtype='float32',      # float32, float16 or uint8
     **meta,               # Kept in survey.json
-)->'Store':               # Opened
+)->object:                # The opened `Store`
     "Write arrays that are already in memory as a store"
     images = np.asarray(images)
     if images.ndim!=4 or images.shape[1]!=survey.n_band or images.shape[2]!=images.shape[3]: raise InputError(f"A store takes (n, {survey.n_band}, size, size) for the bands {' '.join(survey.bands)}; got {images.shape}.")
