@@ -162,16 +162,11 @@ class Survey:
             if v is not None and (isinstance(v, (str,Real)) or len(v)!=self.n_band): raise InputError(f"Survey {self.name!r} has {self.n_band} bands ({' '.join(map(str, self.bands))}), but {f} is {v!r}. Give a list with one value a band.")
 
     @property
-    def n_band(self)->int:
-        "Number of bands"
-        return len(self.bands)
-    def to_dict(self)->dict:
-        "As plain values, for JSON"
-        return {k:(list(v) if isinstance(v, tuple) else v) for k,v in asdict(self).items()}
+    def n_band(self)->int: "Number of bands"; return len(self.bands)
+    def to_dict(self)->dict: "As plain values, for JSON"; return {k:(list(v) if isinstance(v, tuple) else v) for k,v in asdict(self).items()}
     @classmethod
     def from_dict(cls, d:dict):
-        "From plain values; refuses fields it does not know"
-        known = {f.name for f in fields(cls)}
+        "From plain values; refuses fields it does not know"; known = {f.name for f in fields(cls)}
         if extra := set(d)-known: raise InputError(f"A survey has no field {sorted(extra)[0]!r}; it has {', '.join(sorted(known))}. Was it written by a newer lensnb?")
         return cls(**d)
 
@@ -309,25 +304,17 @@ class Scores:
 
     def __len__(self): return len(self.id)
     def _columns(self): return {f.name:getattr(self, f.name) for f in fields(self)[:-1] if getattr(self, f.name) is not None}
-    def to_frame(self)->pd.DataFrame:
-        "One table, further columns at the end"
-        return pd.concat([pd.DataFrame(self._columns()), *([] if self.extra is None else [self.extra])], axis=1)
+    def to_frame(self)->pd.DataFrame: "One table, further columns at the end"; return pd.concat([pd.DataFrame(self._columns()), *([] if self.extra is None else [self.extra])], axis=1)
     def labelled(self)->'Scores':
         "The rows whose class is known"
         if self.label is None: raise InputError("This needs labels, and the score table has no column label. Add one with 1 for a lens and 0 for anything else.")
         if (known := np.isfinite(self.label)).all(): return self
         return Scores.from_frame(self.to_frame()[known])
-    def write(self, path)->Path:
-        "Write CSV or parquet, by the ending"
-        return write_table(self.to_frame(), path)
+    def write(self, path)->Path: "Write CSV or parquet, by the ending"; return write_table(self.to_frame(), path)
     @classmethod
-    def read(cls, path)->'Scores':
-        "Read CSV or parquet"
-        return cls.from_frame(read_table(path, 'the score table'), str(path))
+    def read(cls, path)->'Scores': "Read CSV or parquet"; return cls.from_frame(read_table(path, 'the score table'), str(path))
     @classmethod
-    def from_frame(cls, df:pd.DataFrame, source='the score table')->'Scores':
-        "From a table with columns id, logit and p_lens at least"
-        return cls(**_score_columns(df, source, [f.name for f in fields(cls)[:-1]]))
+    def from_frame(cls, df:pd.DataFrame, source='the score table')->'Scores': "From a table with columns id, logit and p_lens at least"; return cls(**_score_columns(df, source, [f.name for f in fields(cls)[:-1]]))
 
 # %% ../nbs/00_core.ipynb #0882a2f0
 def _score_columns(df, source, names):

@@ -234,6 +234,7 @@ def total_magnitude(
     "How bright several components are together"
     return -2.5*np.log10(sum(10**(-0.4*c.mag) for c in parts))
 
+# %% ../nbs/22_galaxies.ipynb #5e251cab
 FAINTEST = 29.5 # mag/arcsec², a fifteenth of the noise of a pixel in two years of Rubin
 
 def sersic_at(

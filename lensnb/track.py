@@ -57,9 +57,7 @@ class Worker:
         except queue.Full as e: out.set_exception(e)
         return out
 
-    def now(self, seconds:float, f, *args, **kwargs):
-        "Do a call after those before it, and wait so long for what it gives"
-        return self.later(f, *args, **kwargs).result(seconds)
+    def now(self, seconds:float, f, *args, **kwargs): "Do a call after those before it, and wait so long for what it gives"; return self.later(f, *args, **kwargs).result(seconds)
 
 # %% ../nbs/61_track.ipynb #a306cb4c
 def within(
@@ -212,9 +210,7 @@ class Guard:
 
     def __bool__(self): return self.mode!='off'
     @property
-    def command(self)->str:
-        "What sends a run that was kept in a file"
-        return f"wandb sync {'--include-online '*bool(self.url)}{shlex.quote(str(self.folder))}"
+    def command(self)->str: "What sends a run that was kept in a file"; return f"wandb sync {'--include-online '*bool(self.url)}{shlex.quote(str(self.folder))}"
     def later(self, f, *args, **kwargs):
         "Do a call soon"
         if not self: return
