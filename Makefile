@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN    := .venv/bin
 META   := settings.ini setup.py pyproject.toml
 
-.PHONY: help demo test docs lint export clean-outputs wheel jupyter
+.PHONY: help install demo test docs lint export clean-outputs wheel jupyter
 help:
+	@echo "make install  make .venv and install lensnb into it: some minutes, several GB"
 	@echo "make demo     simulate, train, test, and find painted lenses in a Hubble picture -> demo/index.html"
 	@echo "make test     install what is needed and run every check"
 	@echo "make docs     render the documentation to _docs/"
@@ -27,6 +28,9 @@ help:
 	@echo "Installing what tests and documentation need"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
+
+install: .venv/.installed
+	@echo "lensnb is installed. In this terminal, say: . $(BIN)/activate"
 
 demo: .venv/.installed
 	$(BIN)/python benchmarks/demo.py

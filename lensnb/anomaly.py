@@ -33,7 +33,7 @@ from .track import Track, start_run
 from .weights import WeightCard, find_weights, read_card, save_weights
 
 # %% ../nbs/86_anomaly.ipynb #4fa97282
-KINDS = {'dcae': 'a plain code', 'vae': 'a normal distribution as code', 'aae': 'a code that an opponent compares with a normal distribution'}
+KINDS = {'dcae': 'a plain code', 'vae': 'a normal distribution as code', 'aae': 'a code that an opponent compares with a normal distribution'} # Kind of autoencoder -> what its code is
 
 def _down(a, b): return nn.Sequential(nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.LeakyReLU(.1, inplace=True))
 def _up(a, b): return nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.LeakyReLU(.1, inplace=True))
@@ -85,7 +85,9 @@ class DrawingLoss(nn.Module):
 class Adversary(Callback):
     "An opponent that tells codes from normal draws, and teaches the encoder not to be told apart"
     order = 10
-    def __init__(self, weight:float=.01): self.weight = weight
+    def __init__(self,
+        weight:float=.01, # Of the opponent in the loss
+    ): self.weight = weight
     def before_fit(self):
         n,d = self.model.net.n_code,next(self.model.parameters()).device
         self.net = nn.Sequential(nn.Linear(n, 64), nn.LeakyReLU(.1), nn.Linear(64, 64), nn.LeakyReLU(.1), nn.Linear(64, 1)).to(d)
@@ -114,6 +116,7 @@ class DrawingWatch(Watch):
         self.learn.history = self.rows
 
 class DrawingLine(Bar):
+    "A line on stderr for every epoch: loss, squared difference"
     def after_epoch(self):
         if not self.watch.fresh or self.bar.disable: return
         r = self.watch.rows[-1]; self.bar.write(f"epoch {r['epoch']}: train loss {r['train_loss']:.4f}, squared difference on validation {r['valid_loss']:.4f}, {r['seconds']:.0f} s", file=sys.stderr)

@@ -33,7 +33,7 @@ def dihedral_inverse(
 def random_dihedral(
     x:Tensor,                   # Square cutouts, (n, band, side, side)
     rng:torch.Generator=None,   # Source of chance
-)->Tensor:                      # Each cutout under a symmetry of its own
+)->Tensor:                      # Each cutout under a symmetry of its own, (n, band, side, side)
     "Turn and flip every cutout of a batch at random"
     return torch.stack([dihedral(o, k) for o,k in zip(x, torch.randint(8, (len(x),), generator=rng).tolist())])
 
@@ -74,7 +74,7 @@ def add_noise(
     x:Tensor,                   # Cutouts, (n, band, height, width)
     variance,                   # Of the noise, in the unit of x squared, a number or (n, band, height, width)
     rng:torch.Generator=None,   # Source of chance
-)->Tensor:                      # Same unit
+)->Tensor:                      # Same unit and shape
     "Add white noise"
     if x.device.type!='cpu': rng = torch.Generator(x.device).manual_seed(torch.randint(2**62, (), generator=rng).item())
     noise = torch.randn(x.shape, generator=rng, device=x.device)
@@ -85,7 +85,7 @@ def random_factor(
     shape,                      # Of the factors, e.g. (n, 1, 1, 1)
     scatter:float,              # Standard deviation of their natural logarithm
     rng:torch.Generator=None,   # Source of chance
-)->Tensor:                      # Positive, median one
+)->Tensor:                      # Positive, median one, of that shape
     "Log-normal factors"
     return torch.exp(scatter*torch.randn(shape, generator=rng))
 
@@ -104,7 +104,7 @@ def jitter(
     offset:float=.02,           # Scatter of the level of black, fraction of full scale
     stretch:float=0.,           # Scatter of the exponent of the stretch (natural log)
     rng:torch.Generator=None,   # Source of chance
-)->Tensor:                      # Pictures in [0, 1]
+)->Tensor:                      # Pictures in [0, 1], same shape
     "Vary brightness, colour, black level and stretch of composites"
     n,b = x.shape[:2]
     f = random_factor((n,1,1,1), brightness, rng)*random_factor((n,b,1,1), colour, rng)
@@ -159,14 +159,14 @@ def bleeding_column(x, rng):
     column = ((across-_draw(-.45, .45, rng)*size).abs()<_draw(.5, 1.5, rng)) & (along<_draw(-.3, .5, rng)*size)
     return torch.where(column, 10**_draw(2, 3, rng), x)
 
-ACCIDENTS = (lost_edge, masked_stripe, trail, bleeding_column, band_out_of_place, lost_band)
+ACCIDENTS = (lost_edge, masked_stripe, trail, bleeding_column, band_out_of_place, lost_band) # Functions: (x: Tensor (band, height, width) in units of sky sigma, rng: torch.Generator) -> the same spoilt; the last two take two bands or more
 
 def spoil(
     x:Tensor,                   # Cutouts in units of sky sigma, or pictures in [0, 1], (n, band, height, width)
     share:float,                # Chance of an accident
     rng:torch.Generator=None,   # Source of chance
     picture:bool=False,         # These are pictures
-)->Tensor:                      # Same unit
+)->Tensor:                      # Same unit and shape
     "Let one of `ACCIDENTS` happen to some cutouts; the last two need more than one band"
     kinds,x = ACCIDENTS if x.shape[1]>1 else ACCIDENTS[:4],x.clone()
     for i in (torch.rand(len(x), generator=rng)<share).nonzero()[:,0].tolist():

@@ -17,7 +17,7 @@ from .core import InputError, atomic_folder, write_table
 from .store import Store, check_space
 
 # %% ../nbs/14_bologna.ipynb #90114574
-CHALLENGE = ('Einstein_area','numb_pix_lensed_image','flux_lensed_image_in_sigma')
+CHALLENGE = ('Einstein_area','numb_pix_lensed_image','flux_lensed_image_in_sigma') # Columns of the challenge that say how well an arc shows
 
 def _header(survey):
     centre,step = (survey.size_pix+1)/2, survey.pixel_scale_arcsec/3600

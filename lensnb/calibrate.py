@@ -64,8 +64,8 @@ def check_disjoint(
     if both: raise InputError(f"The calibration was fitted to objects that are now to be judged: {both} of the {len(sketch)} it remembers are among these {len(ids):,}. Fit it on other objects, or leave it out. If only the names are the same, give the objects ids of their own.")
 
 # %% ../nbs/41_calibrate.ipynb #bec5d446
-TERMS = {'platt':('slope','offset'), 'temperature':('slope',), 'beta':('lens','nonlens','offset')}
-METHODS = (*TERMS, 'isotonic')
+TERMS = {'platt':('slope','offset'), 'temperature':('slope',), 'beta':('lens','nonlens','offset')} # Method -> names of its parameters
+METHODS = (*TERMS, 'isotonic') # Names of the calibrations
 
 def _terms(method, logit):
     "What a method weighs, a column per parameter"
@@ -131,10 +131,10 @@ def fit_calibration(
 
 # %% ../nbs/41_calibrate.ipynb #ef98e7c2
 def shift_prior(
-    p:np.ndarray, # Probabilities at prevalence pi0
+    p:np.ndarray, # Probabilities at prevalence pi0, (n,)
     pi0:float,    # Share of lenses where p holds, in (0,1)
     pi:float,     # Share of lenses in the survey, in (0,1)
-)->np.ndarray:    # Probabilities at prevalence pi
+)->np.ndarray:    # Probabilities at prevalence pi, (n,)
     "Move probabilities to another prevalence"
     p,pi0,pi = np.asarray(p, float),check_prevalence(pi0),check_prevalence(pi)
     yes,no = p*pi/pi0,(1-p)*(1-pi)/(1-pi0)

@@ -89,7 +89,7 @@ class PlusPlus(GradCAMPlusPlus):
         unit = np.maximum(np.abs(grads).max((1,2,3), keepdims=True), 1e-30)
         return np.nan_to_num(super().get_cam_weights(input_tensor, target_layers, targets, activations*unit, grads/unit))
 
-METHODS = {'gradcam':GradCAM, 'gradcam++':PlusPlus, 'layercam':LayerCAM}
+METHODS = {'gradcam':GradCAM, 'gradcam++':PlusPlus, 'layercam':LayerCAM} # Name -> class that makes the map, all from the package grad-cam
 
 def check_method(
     method:str, # What a user asked for
@@ -159,7 +159,8 @@ def cam(
     model:nn.Module, # The network
     card:WeightCard, # Its card
     x:np.ndarray,    # One cutout as read, (band, height, width)
-    *args, **kwargs  # As for `cams`
+    *args,           # As for `cams`
+    **kwargs         # As for `cams`
 )->np.ndarray:       # Heat in [0, 1], (height, width), float32
     "The same of one cutout"
     return cams(model, card, [x], *args, **kwargs)[0]

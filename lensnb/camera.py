@@ -39,8 +39,8 @@ class Realism:
             v,most = getattr(self, f.name), 3 if f.name in ('seeing','mismatch','corr_pix') else 1
             if not 0<=v<=most: raise InputError(f"Realism.{f.name} should be from 0 (off) to {most}, got {v}.")
 
-REALISM = Realism()
-CLEAN = Realism(*[0.]*11)
+REALISM = Realism() # What goes wrong as often as in real surveys
+CLEAN = Realism(*[0.]*11) # Nothing goes wrong
 
 # %% ../nbs/25_camera.ipynb #0db50d85
 @lru_cache
@@ -101,7 +101,7 @@ def unit_noise(
     shape:tuple,             # (band, height, width)
     corr_pix:float=0.,       # Width (sigma) of a Gaussian kernel that mixes neighbours, pixels
     lanczos:bool=False,      # Mix as Lanczos-3 does instead
-)->np.ndarray:               # Variance 1 in every pixel, float32
+)->np.ndarray:               # (band, height, width), variance 1 in every pixel, float32
     "Gaussian noise, white or correlated as after resampling"
     noise = rng.standard_normal(shape, dtype=np.float32)
     return _mixer(shape[1], corr_pix, lanczos) @ noise @ _mixer(shape[2], corr_pix, lanczos) if corr_pix or lanczos else noise
@@ -147,7 +147,7 @@ def bleed(
     star:np.ndarray, # Light of a star, (height, width)
     level:float,     # What a pixel can hold, same unit
     row:float,       # Row of the star
-)->np.ndarray:       # The same light, none above the level; what finds no room leaves the field
+)->np.ndarray:       # The same light, (height, width), none above the level; what finds no room leaves the field
     "Let the charge above saturation run along the columns"
     over = np.maximum(star-level, 0).sum(0); held = np.minimum(star, level)
     order = np.argsort(np.abs(np.arange(len(star))-row))      # the nearest pixels fill first
@@ -182,7 +182,7 @@ def draw_cosmic(rng, survey, night):
         light += math.exp(rng.normal(3.4, 0.8))*np.exp(-0.5*((np.maximum(np.abs(u)-half, 0))**2+v**2)/0.4**2)
     return (pixel_sigma(survey)*night.noise)[:,None,None]*light*_in_one_band(rng, survey), False
 
-ARTEFACTS = {'trail':draw_trail, 'saturated':draw_saturated, 'masked':draw_masked, 'cosmic':draw_cosmic}
+ARTEFACTS = {'trail':draw_trail, 'saturated':draw_saturated, 'masked':draw_masked, 'cosmic':draw_cosmic} # Name -> function: (rng: np.random.Generator, survey: Survey, night: Night) -> light in flux units, (band, height, width); True where pixels are lost
 
 # %% ../nbs/25_camera.ipynb #9c50583d
 def sky_residual(

@@ -24,7 +24,9 @@ def _sentence(e):
     if isinstance(e, MemoryError) or any(o in said.lower() for o in ('out of memory', 'not enough memory', "can't allocate memory")): return f"Out of memory ({said[:120]}). Try a smaller batch (data.batch_size for training, --batch-size for testing), or fewer pixels."
     return f"Something unexpected went wrong ({type(e).__name__}: {said[:300]}). Run again with LENSNB_DEBUG=1 to see where, and please report it."
 
-def command(func):
+def command(
+    func:object, # A function whose comments say what its options are
+)->object:       # The same from Python; as a console command it takes sys.argv
     "Make a console command of a function: mistakes become one sentence on stderr"
     name = func.__name__.replace('_','-')
     @wraps(func)
@@ -257,6 +259,18 @@ def _predict_any(model, card, cutouts, engine, device, tta, **options):
     if not isinstance(model, Committee): return _predict(model, card, cutouts, engine, device, tta, **options)
     return predict_committee(model, cutouts, score=lambda pair, cuts, **o: _predict(*pair, cuts, engine, device, tta, **o), **options)
 
+def _open_for(names, data, bands, *how):
+    "Cutouts in the bands of the weights; where these are missing, the sentence names released weights that take those there are"
+    from lensnb.core import InputError
+    from lensnb.cutouts import open_cutouts
+    from lensnb.weights import find_weights, known_weights, read_card
+    try: return open_cutouts(data, bands.split(',') if bands else names, *how)
+    except InputError as e:
+        if not str(e).startswith('Wanted the bands'): raise
+        have = open_cutouts(data, None, *how).survey.bands
+        fit = [o for o in known_weights() if (c := read_card(find_weights(o))).n_out==1 and {*c.bands}<={*have}]
+        raise InputError(f"{e} For {' '.join(have)} there {'is '+', '.join(fit) if fit else 'are no released weights yet: lensnb-train makes some from a simulated sky'}.") from None
+
 # %% ../nbs/91_cli.ipynb #ae619ba9
 def _write_cams(model, card, cutouts, scores, folder, method, top):
     "Class activation maps of the objects with the highest logits"
@@ -306,11 +320,10 @@ def lensnb_test(
     "Score images: class, probability and, if asked for, where the network looked"
     from lensnb.core import atomic_folder, check_output_folder, write_table
     check_output_folder(out)
-    from lensnb.cutouts import open_cutouts
     from lensnb.report import Sky, report_test, save_pictures
     from lensnb.weights import probability_at
     model,card,names = _open_weights(weights or 'default', cam)
-    cuts = open_cutouts(data, bands.split(',') if bands else names, pixels, pixel_scale, catalog)
+    cuts = _open_for(names, data, bands, pixels, pixel_scale, catalog)
     if not weights:
         if cuts.survey.pixels=='composite8': model,card,_ = _open_weights('composite', cam)
         print(f"No weights named: {card.name} scores {'colour pictures' if cuts.survey.pixels=='composite8' else 'linear flux'}.", file=sys.stderr)
@@ -331,7 +344,7 @@ def _test_line(scores, bad, threshold, m, out):
     s = f"{len(scores)} objects scored, {int(scores.pred.sum())} at or above the threshold {threshold:.3g}"
     if len(bad): s += f"; {len(bad)} could not be read (bad_files.csv)"
     if m: s += f"; {_auc(m)}"
-    return f"{s}. {Path(out)/'predictions.csv'}"
+    return f"{s}. {Path(out)/'predictions.csv'}; best first in {Path(out)/'report.html'}"
 
 # %% ../nbs/91_cli.ipynb #4eaf9459
 def _page_path(out, name):

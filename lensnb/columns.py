@@ -61,7 +61,7 @@ def check_columns(
     return out
 
 # %% ../nbs/15_columns.ipynb #3575ffe3
-TRANSFORMS = ('none','asinh','quantile')
+TRANSFORMS = ('none','asinh','quantile') # What tames the tail of a column
 N_KNOT,FARTHEST = 33,8. # Knots of a quantile transform; farthest that a value may lie from the mean, in spreads
 
 def _numbers(x):
@@ -70,7 +70,7 @@ def _numbers(x):
 
 def heavy_tailed(
     x:np.ndarray, # Values, NaN where missing, (n,)
-)->bool:
+)->bool:          # True for a column that should be tamed
     "Are the middle 99 % far wider than the middle half suggests?"
     lo,q1,q3,hi = np.nanquantile(_numbers(x), [.005, .25, .75, .995])
     return bool(hi-lo > 2*3.82*(q3-q1))   # 3.82: a Gaussian

@@ -21,11 +21,11 @@ from .predict import predict
 from .weights import check_input, find_weights, load_weights, probability, read_card, weight_roots
 
 # %% ../nbs/72_committee.ipynb #fc862a68
-PREFIX = 'ensemble:'
+PREFIX = 'ensemble:' # What marks an ensemble among names of weights
 
 def is_ensemble(
     weights, # What was given as weights
-)->bool:
+)->bool:     # True for ensemble:NAME and ensemble:FOLDER
     "Is it named as an ensemble, as in ensemble:NAME?"
     return str(weights).startswith(PREFIX)
 
@@ -43,7 +43,9 @@ class Committee:
     card:EnsembleCard # How they combine
     members:dict      # Name -> (network, WeightCard)
     @property
-    def bands(self): return max((c.bands for _,c in self.members.values()), key=len)
+    def bands(self)->tuple:
+        "All bands that a member takes"
+        return max((c.bands for _,c in self.members.values()), key=len)
 
 def known_ensembles()->list: # Sorted names
     "Names of all ensembles that can be found by name"

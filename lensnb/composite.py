@@ -17,7 +17,7 @@ from .surveys import LUPTON, STRETCH
 
 # %% ../nbs/26_composite.ipynb #46118c2a
 def stretch_colour(
-    flux:np.ndarray, # Linear bands, (3, height, width)
+    flux:np.ndarray, # Linear bands, any flux unit, (3, height, width)
     alpha:float,     # Slope at zero flux
     q:float,         # Strength of the compression
 )->np.ndarray:       # Same shape, 1 is white
@@ -67,7 +67,7 @@ def render_composite(
     flux:np.ndarray,              # g, r, i with their noise, flux units of the survey, (3, height, width)
     survey:Survey,                # Zero points and `stretch`
     rng:np.random.Generator=None, # Varies the stretch; None: exactly the survey's
-)->np.ndarray:                    # Whole numbers 0..255 as float32, bands g, r, i
+)->np.ndarray:                    # Whole numbers 0..255 as float32, bands g, r, i, (3, height, width)
     "Draw flux as an 8-bit colour composite"
     if len(flux)!=3: raise InputError(f"A colour composite needs three bands, got {len(flux)}. Pick three of them.")
     p = {**(LUPTON if (survey.stretch or STRETCH)['kind']=='lupton' else STRETCH), **(survey.stretch or {})}

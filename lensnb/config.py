@@ -21,7 +21,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra='forbid', validate_assignment=True)
 
 def _key(default, text, **kw): return Field(default, description=text, **kw)
-Role = Literal['catalogue','truth']
+Role = Literal['catalogue','truth'] # What a column may be used for
 
 class DataConfig(_Section):
     "What is read, and how it is split"
@@ -195,7 +195,8 @@ def save_config(
     with atomic_file(path) as tmp: tmp.write_text(yaml.safe_dump(cfg.model_dump(), sort_keys=False), encoding='utf-8')
 
 # %% ../nbs/02_config.ipynb #3d7693b5
-def config_table():
+def config_table(
+)->object: # pandas table of key, default, what it does
     "Every key, its default and what it does, as a table"
     import pandas as pd
     rows = []

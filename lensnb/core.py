@@ -12,6 +12,7 @@ __all__ = ['PIXELS', 'PER_BAND', 'BOOKKEEPING', 'KNOWN_COLUMNS', 'InputError', '
 
 # %% ../nbs/00_core.ipynb #09285743
 import importlib, json, math, os, random, shutil, sys, tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Real
@@ -27,7 +28,7 @@ class InputError(ValueError):
 def need(
     name:str,       # Module to import, e.g. 'onnxruntime'
     extra:str=None, # Extra of this package that installs it; None: it comes with lensnb itself
-):                  # The imported module
+)->object:            # The imported module
     "Import an optional package or say how to install it"
     try: return importlib.import_module(name)
     except ImportError as e:
@@ -59,7 +60,7 @@ def _tmp_beside(path:Path)->Path:
 @contextmanager
 def atomic_file(
     path, # Where the finished file goes
-):        # Yields a temporary path with the same suffix to write to
+)->Iterator[Path]: # Yields a temporary path with the same suffix to write to
     "Write a file under a temporary name and rename it when it is complete"
     path = Path(path); tmp = _tmp_beside(path); tmp = tmp.with_name(tmp.name + path.suffix)
     try:
@@ -80,7 +81,7 @@ def check_output_folder(
 @contextmanager
 def atomic_folder(
     path, # Where the finished folder goes
-):        # Yields a temporary folder to fill
+)->Iterator[Path]: # Yields a temporary folder to fill
     "Fill a folder under a temporary name and rename it when it is complete"
     path = check_output_folder(path); tmp = _tmp_beside(path)
     tmp.mkdir()
@@ -113,7 +114,7 @@ def write_json(
 def read_json(
     path,    # File to read
     what='', # What the file is, for the error, e.g. 'the weight card'
-):           # What it holds
+)->object:   # What it holds: dictionaries, lists, numbers, text
     "Read JSON or say in a sentence what is wrong with it"
     path = Path(path); what = what or path.name
     if not path.is_file(): raise FileNotFoundError(f"{what} should be at {path}, but there is no such file.")
@@ -122,7 +123,7 @@ def read_json(
         raise InputError(f"{what} at {path} is not valid JSON ({e}). Make it again, or restore it from a copy.") from None
 
 # %% ../nbs/00_core.ipynb #a3bb3a94
-PIXELS = ('flux', 'composite8', 'minmax')
+PIXELS = ('flux', 'composite8', 'minmax') # Kinds of pixels: linear flux, an 8-bit colour picture, linear but scaled to [0, 1] band by band
 PER_BAND = ('psf_fwhm_arcsec','psf_image','zero_point_mag','sky_mag_arcsec2','exposure_s','n_exposure','depth_5sigma_mag') # fields of a `Survey` with one value a band
 
 # %% ../nbs/00_core.ipynb #494ed435
@@ -161,11 +162,11 @@ class Survey:
             if v is not None and (isinstance(v, (str,Real)) or len(v)!=self.n_band): raise InputError(f"Survey {self.name!r} has {self.n_band} bands ({' '.join(map(str, self.bands))}), but {f} is {v!r}. Give a list with one value a band.")
 
     @property
-    def n_band(self): return len(self.bands)
-    def to_dict(self)->dict: return {k:(list(v) if isinstance(v, tuple) else v) for k,v in asdict(self).items()}
+    def n_band(self)->int: "Number of bands"; return len(self.bands)
+    def to_dict(self)->dict: "As plain values, for JSON"; return {k:(list(v) if isinstance(v, tuple) else v) for k,v in asdict(self).items()}
     @classmethod
     def from_dict(cls, d:dict):
-        known = {f.name for f in fields(cls)}
+        "From plain values; refuses fields it does not know"; known = {f.name for f in fields(cls)}
         if extra := set(d)-known: raise InputError(f"A survey has no field {sorted(extra)[0]!r}; it has {', '.join(sorted(known))}. Was it written by a newer lensnb?")
         return cls(**d)
 
@@ -178,7 +179,7 @@ def band_index(
     "Where each wanted band is, by name"
     lower = [str(b).lower() for b in have]
     if missing := [b for b in want if str(b).lower() not in lower]:
-        raise InputError(f"Wanted the bands {' '.join(map(str, want))}, but {what or 'the data'} has {' '.join(map(str, have))}; {' '.join(map(str, missing))} is missing. Name the bands of the data in order with --bands, or use other weights.")
+        raise InputError(f"Wanted the bands {' '.join(map(str, want))}, but {what or 'the data'} has {' '.join(map(str, have))}; {' '.join(map(str, missing))} is missing. Use other weights; or, where the files do not name their bands, name them in order with --bands.")
     return [lower.index(str(b).lower()) for b in want]
 
 def pick_bands(
@@ -191,7 +192,7 @@ def pick_bands(
     return replace(survey, bands=tuple(survey.bands[k] for k in idx), **per)
 
 # %% ../nbs/00_core.ipynb #858867a3
-BOOKKEEPING = ('id','path','label','split','group','kind','ra_deg','dec_deg')
+BOOKKEEPING = ('id','path','label','split','group','kind','ra_deg','dec_deg') # Columns of a catalogue that are never measurements
 
 def check_catalog(
     df:pd.DataFrame,       # Table with one row per cutout
@@ -219,7 +220,7 @@ class ColumnInfo:
     unit:str='' # Unit, empty for pure numbers
 
 _CAT,_TRU = (lambda u='': ColumnInfo('catalogue', u)), (lambda u='': ColumnInfo('truth', u))
-KNOWN_COLUMNS = {
+KNOWN_COLUMNS = { # Name of a column -> its role and unit, a `ColumnInfo`
     **{f'mag_{b}':_CAT('mag') for b in ('u','g','r','i','z','y','VIS','F814W')}, 'i_mag':_CAT('mag'), **{c:_CAT('mag') for c in ('u_g','g_r','r_i','i_z','z_y')},
     **{f'snr_{b}':_CAT() for b in ('u','g','r','i','z','y','VIS','F814W')},
     'z_phot':_CAT(), 'z_gal':_CAT(), 'r_half_arcsec':_CAT('arcsec'), 'axis_ratio':_CAT(), 'ellipticity':_CAT(), 'position_angle_rad':_CAT('rad'), 'snr':_CAT(),
@@ -271,8 +272,8 @@ def write_table(
 
 # %% ../nbs/00_core.ipynb #d038ae69
 def sigmoid(
-    logit:np.ndarray, # Any real numbers
-)->np.ndarray:        # Probabilities
+    logit:np.ndarray, # Any real numbers, any shape
+)->np.ndarray:        # Probabilities, same shape
     "Logistic function, without overflow"
     z = np.exp(-np.abs(np.asarray(logit, dtype=float)))
     return np.where(np.asarray(logit)>=0, 1/(1+z), z/(1+z))
@@ -303,16 +304,17 @@ class Scores:
 
     def __len__(self): return len(self.id)
     def _columns(self): return {f.name:getattr(self, f.name) for f in fields(self)[:-1] if getattr(self, f.name) is not None}
-    def to_frame(self)->pd.DataFrame: return pd.concat([pd.DataFrame(self._columns()), *([] if self.extra is None else [self.extra])], axis=1)
+    def to_frame(self)->pd.DataFrame: "One table, further columns at the end"; return pd.concat([pd.DataFrame(self._columns()), *([] if self.extra is None else [self.extra])], axis=1)
     def labelled(self)->'Scores':
+        "The rows whose class is known"
         if self.label is None: raise InputError("This needs labels, and the score table has no column label. Add one with 1 for a lens and 0 for anything else.")
         if (known := np.isfinite(self.label)).all(): return self
         return Scores.from_frame(self.to_frame()[known])
-    def write(self, path)->Path: return write_table(self.to_frame(), path)
+    def write(self, path)->Path: "Write CSV or parquet, by the ending"; return write_table(self.to_frame(), path)
     @classmethod
-    def read(cls, path): return cls.from_frame(read_table(path, 'the score table'), str(path))
+    def read(cls, path)->'Scores': "Read CSV or parquet"; return cls.from_frame(read_table(path, 'the score table'), str(path))
     @classmethod
-    def from_frame(cls, df:pd.DataFrame, source='the score table'): return cls(**_score_columns(df, source, [f.name for f in fields(cls)[:-1]]))
+    def from_frame(cls, df:pd.DataFrame, source='the score table')->'Scores': "From a table with columns id, logit and p_lens at least"; return cls(**_score_columns(df, source, [f.name for f in fields(cls)[:-1]]))
 
 # %% ../nbs/00_core.ipynb #0882a2f0
 def _score_columns(df, source, names):

@@ -26,7 +26,7 @@ def clean(
     bands=None,       # Names of the bands, for the error
     masked=None,      # Value of masked pixels beside NaN; None: NaN only
     most:float=.5,    # Largest part of a band that may be missing
-):                    # Finite float32 image, number of pixels that were missing
+)->tuple:             # Finite float32 image, (band, height, width); number of pixels that were missing
     "Fill missing pixels with the sky and refuse what is no image"
     x = np.array(x, dtype=np.float32)
     if x.ndim!=3: raise InputError(f"a cutout is (band, height, width); this one has shape {x.shape}")
@@ -41,7 +41,7 @@ def clean(
     return x, int(bad.any(0).sum())
 
 # %% ../nbs/10_cutouts.ipynb #ab8022c0
-FITS,ARRAY,PICTURE = ('.fits','.fit','.fts','.fits.gz','.fits.fz'), ('.npy',), ('.png','.jpg','.jpeg')
+FITS,ARRAY,PICTURE = ('.fits','.fit','.fts','.fits.gz','.fits.fz'), ('.npy',), ('.png','.jpg','.jpeg') # Endings of file names, by kind
 
 def _suffix(p): return next((s for s in FITS+ARRAY+PICTURE+('.npz',) if p.name.lower().endswith(s)), '')
 def _stem(p): return p.name[:len(p.name)-len(_suffix(p))]
@@ -77,7 +77,7 @@ def _load_planes(path):
 # %% ../nbs/10_cutouts.ipynb #679cff26
 def read_fits(
     path, # FITS file: one image, a cube, or several image extensions
-):        # (band, height, width), names of the bands or None, header of the first image
+)->tuple: # (band, height, width), names of the bands or None, header of the first image
     "All image planes of a FITS file"
     planes,names,head = _load_planes(path)
     if len(planes)==1 and planes[0].ndim==3: return planes[0], _cube_names(head, len(planes[0])), head
@@ -98,7 +98,7 @@ def _cube_names(head, n):
 def read_wcs(
     head,  # FITS header
     shape, # (height, width)
-):         # pixel scale in arcsec or None; (ra, dec) of the centre in degrees or None
+)->tuple:  # pixel scale in arcsec or None; (ra, dec) of the centre in degrees or None
     "Pixel scale and sky position of the centre"
     from astropy.wcs import WCS, FITSFixedWarning
     from astropy.wcs.utils import proj_plane_pixel_scales
@@ -116,7 +116,7 @@ def read_wcs(
 # %% ../nbs/10_cutouts.ipynb #1e02a817
 def read_npy(
     path, # .npy file holding (height, width) or (band, height, width)
-):        # (band, height, width), None, None
+)->tuple: # (band, height, width), None, None
     "A cutout kept as a numpy array; never unpickled"
     try: x = np.load(path, allow_pickle=False)
     except ValueError as e:
@@ -129,7 +129,7 @@ def read_npy(
 
 def read_picture(
     path, # PNG or JPEG
-):        # (band, height, width) of 0..255, blue first, row 0 at the bottom
+)->tuple: # (band, height, width) of 0..255, blue first, row 0 at the bottom; None, None
     "A colour or grey 8-bit picture"
     from PIL import Image
     with Image.open(path) as im:
@@ -144,7 +144,7 @@ def _pixels(reader, path):
     plain = _plain_image(path, header=False) if reader is read_fits else None
     return reader(path)[0] if plain is None else plain[0].reshape(-1, *plain[0].shape[-2:])
 
-READERS = {**{s:read_fits for s in FITS}, **{s:read_npy for s in ARRAY}, **{s:read_picture for s in PICTURE}}
+READERS = {**{s:read_fits for s in FITS}, **{s:read_npy for s in ARRAY}, **{s:read_picture for s in PICTURE}} # Ending of a file name -> function: path -> (band, height, width), names of the bands or None, header or None
 
 # %% ../nbs/10_cutouts.ipynb #fa20f178
 BANDS = ('u','g','r','i','z','y','VIS','F814W','J','H','K','Ks') # by increasing wavelength
@@ -154,7 +154,7 @@ _GENERIC = [re.compile(rf'^(?P<id>.+)[_.-](?P<band>{"|".join(BANDS)})$', re.I), 
 
 def split_band(
     stem:str, # File name without its suffix
-):            # (object, band, survey) or None
+)->tuple:     # (object, band, survey) or None
     "Take the band out of a file name"
     for rx in (_BOLOGNA, *_GENERIC):
         if (m := rx.match(stem)) and m['band'].lower() in _order:
@@ -163,7 +163,7 @@ def split_band(
 
 def class_label(
     name:str, # Name of a class folder
-):            # 1, 0 or None
+)->int:       # 1, 0 or None
     "Whether a folder's name says lens or not a lens"
     n = name.lower()
     if re.search(r'non|not|no[_-]?lens|negative', n): return 0
@@ -280,7 +280,7 @@ def _list_objects(path):
     count = Counter(READERS[_suffix(p)] for p in files); reader = count.most_common(1)[0][0]
     files = [p for p in files if READERS[_suffix(p)] is reader]
     parts = [split_band(_stem(p)) for p in files] if reader is read_fits else [None]
-    per_band = all(parts) and (len({b for _,b,_ in parts})>1 or _BOLOGNA.match(_stem(files[0])))
+    per_band = all(parts) and (len({b for _,b,_ in parts})>1 or len(parts[0][1])>2 or _BOLOGNA.match(_stem(files[0])))
     folders = {p.parent for p in files}; classes = len(folders)>1 or files[0].parent!=path
     rows,stems = {}, Counter(_stem(p) for p in files)
     for p,part in zip(files, parts if per_band else [None]*len(files)):
@@ -327,7 +327,7 @@ def open_cutouts(
     catalog=None,                 # Table of objects; None: looked for beside the files
     places:bool=True,             # Look up the sky position of every object in its file
     files:list=None,              # `files` of cutouts that were opened before: only these objects, without a search of the folder
-)->Cutouts:
+)->Cutouts:                    # Read one by one when asked for
     "Open a user's cutouts, whatever they are kept in"
     path = Path(path)
     if not path.exists(): raise FileNotFoundError(f"There is nothing at {path}. Check the path.")

@@ -89,7 +89,7 @@ def dark_page(
     for heading,these in (('Classified', table[ok].sort_values(f'p_{card.classes[0]}')), ('Refused', table[~ok])):
         some = [i for i in these.index if pictures[i] is not None][:most]
         if some: blocks.append(grid_block([pictures[i] for i in some], [_caption(table.loc[i], card.classes) for i in some], heading, 3, intro='As found, and as the classifier takes it. Least smooth first.' if heading=='Classified' else 'Nothing is said of the dark matter of these.'))
-    why = table.loc[~ok,'refused'].str.replace(r'-?\d[\d.,]*', 'N', regex=True).str.split('. ').str[0].value_counts()
+    why = table.loc[~ok,'refused'].str.replace(r'-?\d[\d.,]*', 'N', regex=True).str.split('. ', regex=False).str[0].value_counts()
     if len(why): blocks.append(table_block(why.rename_axis('first reason, N for a number').reset_index(name='lenses'), heading='Why lenses were refused'))
     return page(title, blocks, 'From found lenses to their dark matter')
 
@@ -112,7 +112,7 @@ def _picture(x, ready, side=160):
     buffer = io.BytesIO(); im.save(buffer, 'PNG', optimize=True); return buffer.getvalue()
 
 # %% ../nbs/93_dark.ipynb #6e53baba
-DEFAULT = 'hst-substructure'
+DEFAULT = 'hst-substructure' # Name of the weights
 
 @command
 def lensnb_substructure(

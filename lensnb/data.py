@@ -61,7 +61,7 @@ def _given_split(df):
 def meta_table(
     store:Store,        # Source of the columns
     cfg:TrainConfig,    # data.meta_columns, data.meta_transform, data.roles, data.oracle
-    train:np.ndarray,   # Rows that the transforms are learned from
+    train:np.ndarray,   # Row numbers that the transforms are learned from, (m,)
     known:list=None,    # Transforms to use instead, as this gives them
 )->tuple:               # (n, n_meta) float32, NaN where missing; a dict a column for the weight card
     "Catalogue columns as network input"
@@ -82,7 +82,7 @@ def same_columns(
 def target_table(
     store:Store,        # Source of the columns
     cfg:TrainConfig,    # train.auxiliary
-    train:np.ndarray,   # Rows that the transforms are learned from
+    train:np.ndarray,   # Row numbers that the transforms are learned from, (m,)
     known:list=None,    # Transforms to use instead, as this gives them
 )->tuple:               # (n, n_target) float32, NaN but for lenses; a dict a column. None, [] without targets
     "Auxiliary targets, of order one"
@@ -134,7 +134,7 @@ class StoreLoader(DataLoader):
     "A fastai loader over rows of a `Feed`; set `epoch` for the order of that epoch"
     def __init__(self,
         feed:Feed,               # Source of batches
-        rows:np.ndarray,         # Row numbers
+        rows:np.ndarray,         # Row numbers, (m,)
         bs:int,                  # Rows a batch
         train:bool=False,        # Shuffle, leave out the last incomplete batch, augment
         augment=None,            # Function (x in units of sigma, torch.Generator) -> x, for training
@@ -161,7 +161,7 @@ class StoreLoader(DataLoader):
 def training_rows(
     catalog:pd.DataFrame, # With `label`, maybe `split`
     name='training',      # For the error
-)->np.ndarray:            # Row numbers
+)->np.ndarray:            # Row numbers, (m,)
     "Labelled rows; of a catalogue with a split, those marked train"
     if 'label' not in catalog: raise InputError(f"The {name} store needs a column label: 1 for a lens, 0 for anything else.")
     use = catalog['label'].notna()
@@ -188,10 +188,10 @@ def check_alike(
     if both: raise InputError(f"{len(both)} ids or groups are in the training store and in the {what}, e.g. {sorted(both)[0]!r}, so validation would have been seen in training. Use another store (--store-name gives one its own galaxies).")
 
 def thin_out(
-    rows:np.ndarray,  # Row numbers
-    label:np.ndarray, # Of those rows
+    rows:np.ndarray,  # Row numbers, (m,)
+    label:np.ndarray, # 1 lens, 0 not, of those rows, (m,)
     n:int,            # How many to keep
-)->np.ndarray:        # Some of `rows`, in their order
+)->np.ndarray:        # Some of `rows`, in their order, (n,)
     "Keep n rows at even distances, class by class, so that the share of lenses stays"
     if n>=len(rows): return rows
     return np.sort(rows[np.argsort(label, kind='stable')][np.linspace(0, len(rows)-1, n).round().astype(int)])
@@ -199,7 +199,10 @@ def thin_out(
 # %% ../nbs/30_data.ipynb #e4d69ee0
 class Joined:
     "Two feeds, the rows of the second counted on from the first"
-    def __init__(self, first:Feed, second:Feed): self.first,self.second,self.n,self.y = first,second,len(first.y),torch.cat([first.y, second.y])
+    def __init__(self,
+        first:Feed,  # Rows 0, 1, ...
+        second:Feed, # Rows that follow
+    ): self.first,self.second,self.n,self.y = first,second,len(first.y),torch.cat([first.y, second.y])
     def __getattr__(self, name): return getattr(self.__dict__['first'], name)
     def batch(self, rows:np.ndarray)->tuple:
         "One batch, rows of the first feed before those of the second"

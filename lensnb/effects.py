@@ -135,7 +135,7 @@ def plot_effects(
     effects:pd.DataFrame,# From `effects_table`
     object_of=None,      # Which object each row shows, (n,)
     n_column:int=3,      # Panels in a row
-)->np.ndarray:           # The axes drawn on
+)->np.ndarray:           # The axes drawn on, (row, column)
     "Accumulated local effect of every column, the most important first"
     n_row = -(-len(effects)//n_column)
     fig,axes = plt.subplots(n_row, n_column, figsize=(2.7*n_column, 2.4*n_row), sharey=True, squeeze=False, layout='constrained')

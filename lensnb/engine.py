@@ -40,6 +40,7 @@ class Scorer(nn.Module):
         return self.model(_views(u)).unflatten(0, (8, -1)).mean(0) if self.tta else self.model(u)
 
     def prepare(self, x, scale, sky, sigma):
+        "What the network takes, (n, band, size_pix, size_pix)"
         u = self.norm.standardise(x.float()*scale[:,None,None], sky, sigma)
         return self.norm.stretch(u) if sky is None else _asinh(u/self.norm.softening)
 
@@ -138,6 +139,7 @@ class TorchEngine:
 
     @torch.no_grad()
     def run(self, inputs):
+        "Logits of one batch, (n,)"
         with self.lock: return self.scorer(*(torch.tensor(o, device=self.device) for o in inputs)).float().cpu().numpy()
 
 # %% ../nbs/55_engine.ipynb #5eb2d100
@@ -155,6 +157,7 @@ class GraphEngine(TorchEngine):
         self.start()
 
     def run(self, inputs):
+        "Logits of one batch, (n,); compiles the graph for its kind of pixels when it first comes"
         kind = inputs[0].dtype.name
         if kind not in self.graphs:
             with self.lock:
@@ -176,10 +179,12 @@ class OnnxEngine(GraphEngine):
     "Logits by ONNX Runtime"
     name = 'onnx'
     def start(self):
+        "Import ONNX Runtime"
         self.ort = need('onnxruntime', 'fast')
         self.ort.disable_telemetry_events()
 
     def compile(self, graph):
+        "A graph as a function: arrays -> logits"
         o = self.ort.SessionOptions()
         o.intra_op_num_threads,o.inter_op_num_threads,o.log_severity_level = self.threads//self.workers,1,3
         session = self.ort.InferenceSession(graph, o, providers=['CPUExecutionProvider'])
@@ -199,9 +204,11 @@ class OpenVINOEngine(GraphEngine):
     "Logits by OpenVINO, in single precision"
     name,precision = 'openvino','f32'
     def start(self):
+        "Import OpenVINO"
         with _unreported(): self.core = need('openvino', 'fast').Core()
 
     def compile(self, graph):
+        "A graph as a function: arrays -> logits"
         net = self.core.compile_model(self.core.read_model(graph), 'CPU', dict(INFERENCE_PRECISION_HINT=self.precision, NUM_STREAMS=self.workers, INFERENCE_NUM_THREADS=self.threads, ENABLE_CPU_PINNING=False))
         mine = threading.local()
         def run(inputs):
@@ -215,7 +222,7 @@ class OpenVINOHalfEngine(OpenVINOEngine):
     name,precision,tolerance = 'openvino-bf16','bf16',1.
 
 # %% ../nbs/55_engine.ipynb #2d3aa557
-ENGINES = {o.name:o for o in (TorchEngine, OpenVINOEngine, OnnxEngine, OpenVINOHalfEngine)}
+ENGINES = {o.name:o for o in (TorchEngine, OpenVINOEngine, OnnxEngine, OpenVINOHalfEngine)} # Name -> class of the engine
 
 def _rate(engine, inputs):
     "Images a second, the best of three"
@@ -238,6 +245,7 @@ class AutoEngine:
         return self.engine(x, sky, sigma, scale, meta)
 
     def choose(self, x, sky, sigma, scale, meta=None):
+        "Time every engine on these images, and keep the fastest"
         rates,refused = {},[]
         for kind in (TorchEngine, OpenVINOEngine, OnnxEngine):
             try:
@@ -263,7 +271,7 @@ def make_engine(
     device:str='auto',    # auto, cpu or cuda
     tta:bool=False,       # Mean over the eight symmetries
     n:int=None,           # Cutouts to come, if known: for a few, auto takes torch at once
-):                        # Engine: call it with (x, sky, sigma, scale) for logits
+)->object:                # Engine: call it with (x, sky, sigma, scale) for logits
     "An engine by name"
     if engine not in ('auto', *ENGINES): raise InputError(f"The engine is auto, {', '.join(ENGINES)}; got {engine!r}.")
     fast = engine in ENGINES and engine!='torch'

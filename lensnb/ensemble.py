@@ -89,13 +89,13 @@ def plot_correlation(
     return ax
 
 # %% ../nbs/71_ensemble.ipynb #0b67bddb
-HOW = ('mean','logit_mean','rank_mean','stack')
+HOW = ('mean','logit_mean','rank_mean','stack') # Ways to make one score of many
 
 def combine(
     z:np.ndarray,        # Log-odds, or those of the ranks, (member, n)
     how:str,             # One of HOW
     weight:np.ndarray,   # Weight of each member, (member,)
-    offset:float=0.,     # Added by 'stack'
+    offset:float=0.,     # Added by 'stack' to the logit
 )->np.ndarray:           # Log-odds, (n,)
     "One score of many"
     weight = np.asarray(weight, float)[:,None]
@@ -136,7 +136,7 @@ def stack_weights(
     return theta[:-1], float(theta[-1])
 
 # %% ../nbs/71_ensemble.ipynb #ae50035c
-CARD_VERSION = 1
+CARD_VERSION = 1 # Of the card's form
 
 @dataclass(frozen=True)
 class EnsembleCard:
@@ -146,7 +146,7 @@ class EnsembleCard:
     how:str                             # One of HOW
     weight:tuple                        # Weight of each member, 0 or more
     prevalence:float                    # Share of lenses at which the log-odds of the members are combined; None: as they are
-    offset:float=0.                     # Of stacking
+    offset:float=0.                     # Of stacking, added to the logit
     grids:tuple=()                      # For rank_mean: `rank_grid` of each member
     calibration:dict=field(default_factory=lambda: dict(method='none', parameters={}, mix=None)) # Of the combined score
     threshold:float=.5                  # p_lens from which pred is 1
@@ -155,7 +155,7 @@ class EnsembleCard:
     data:dict=field(default_factory=dict)    # What it was fitted on
     metrics:dict=field(default_factory=dict) # Figures with intervals
     licence:str='Apache-2.0'            # Of the card
-    format_version:int=CARD_VERSION
+    format_version:int=CARD_VERSION # Of the form of the card
 
     def __post_init__(self):
         for f in fields(self):
@@ -166,7 +166,9 @@ class EnsembleCard:
         if self.how=='rank_mean' and len(self.grids)!=len(self.members): raise InputError(f"A mean of ranks needs the grid of every member; {self.name!r} has {len(self.grids)} for {len(self.members)}.")
         if not 0<=self.threshold<=1: raise InputError(f"The threshold of {self.name!r} must be a probability, got {self.threshold}.")
     @property
-    def names(self): return tuple(o['name'] for o in self.members)
+    def names(self)->tuple:
+        "Names of the members"
+        return tuple(o['name'] for o in self.members)
 
 # %% ../nbs/71_ensemble.ipynb #080185a6
 def fit_parts(
@@ -276,7 +278,7 @@ def apply_ensemble(
 # %% ../nbs/71_ensemble.ipynb #d8c44011
 def plain_ensemble(
     cards:dict, # Name -> weight card: sha256, calibration, threshold, classes
-)->EnsembleCard:
+)->EnsembleCard: # With equal weights
     "The mean of the calibrated log-odds of networks"
     shares = [c.calibration.get('prevalence') for c in cards.values()]
     share = shares[0] if all(shares) else None

@@ -47,7 +47,7 @@ class D4Conv(nn.Conv2d):
     def __init__(self,
         n_in:int,          # Channels that come in: bands if it lifts, else channels of a block
         n_out:int,         # Channels of each of the eight blocks that go out
-        size:int=3,        # Side of the window, odd
+        size:int=3,        # Side of the window, an odd number of pixels
         lift:bool=False,   # The first layer: cutouts come in, not blocks
     ):
         if size%2==0: raise InputError(f"A window of even side has no middle to turn about: size must be odd, got {size}. Use {size-1} or {size+1}.")
@@ -97,7 +97,7 @@ class Halve(nn.Module):
 def d4_block(
     n_in:int,          # Channels that come in, as for `D4Conv`
     n_out:int,         # Channels of each of the eight blocks that go out
-    size:int=3,        # Side of the window, odd
+    size:int=3,        # Side of the window, an odd number of pixels
     lift:bool=False,   # The first layer
 )->nn.Sequential:      # (n, channels in, h, w) -> (n, 8*n_out, h, w)
     "Convolution over the symmetries, normalisation, ReLU; the map keeps its size"

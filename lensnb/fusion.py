@@ -78,5 +78,7 @@ class WithColumns(nn.Module):
         self.model,self.meta = model,torch.as_tensor(np.atleast_2d(meta), dtype=torch.float32)
         self.bands,self.size_pix,self.name = model.bands,model.size_pix,model.name
     @property
-    def backbone(self): return self.model.backbone
+    def backbone(self)->nn.Module:
+        "That of the fused network"
+        return self.model.backbone
     def forward(self, x:Tensor)->Tensor: return self.model(x, self.meta.to(x.device).expand(len(x), -1))

@@ -32,7 +32,7 @@ def comoving_distance(
     z,                       # Redshift, a number or an array
     omega_m:float=0.3,       # Matter density of a flat universe today
     h0_km_s_mpc:float=70.,   # Hubble constant, km/s/Mpc
-):                           # Line-of-sight comoving distance, Mpc, shape of z
+)->object:                   # Line-of-sight comoving distance, Mpc, shape of z
     "Comoving distance in a flat universe, from a table made by astropy"
     return np.interp(z, *_comoving(omega_m, h0_km_s_mpc))
 
@@ -49,7 +49,7 @@ def kpc_per_arcsec(
     return float(comoving_distance(z)/(1+z)*1e3*math.radians(1/3600))
 
 # %% ../nbs/22_galaxies.ipynb #f77be490
-Z = (0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,1,1.5,2,3)
+Z = (0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,1,1.5,2,3) # Redshifts of the tables below
 TRACKS = { # magnitude in u, g, r, i, z, VIS, F814W at each of Z, relative to the absolute rest-frame r; for dust: dimming in mag
 'old': (
     (2.55,2.99,3.55,4.20,4.64,4.72,4.58,4.41,4.27,4.01,3.17,2.61,2.81), (0.73,0.94,1.28,1.67,2.07,2.39,2.76,3.10,3.36,3.46,2.90,2.42,1.49),
@@ -200,14 +200,41 @@ def edge_on_disk(
     return (v/thin**2).exp_().mul_(-lane).add_(1).mul_(v.add_(u.abs_(), alpha=-1/h_arcsec).exp_()).mul_(1/total)
 
 # %% ../nbs/22_galaxies.ipynb #8356f4a3
-def clip_lognormal(rng, median, sigma, lo, hi): return min(max(median*math.exp(rng.normal(0, sigma)), lo), hi)
-def angle(rng): return rng.uniform(0, math.pi)
-def place(rng, r_lo, r_hi):
+def clip_lognormal(
+    rng:np.random.Generator, # Draws it
+    median:float,            # Of the distribution, any unit
+    sigma:float,             # Scatter of the natural logarithm, a pure number (dimensionless)
+    lo:float,                # Least that it gives, unit of the median
+    hi:float,                # Most, same unit
+)->float:                    # Same unit
+    "A log-normal number between limits"
+    return min(max(median*math.exp(rng.normal(0, sigma)), lo), hi)
+def angle(
+    rng:np.random.Generator, # Draws it
+)->float:                    # Radians, from 0 to pi
+    "A random direction of an axis"
+    return rng.uniform(0, math.pi)
+def place(
+    rng:np.random.Generator, # Draws it
+    r_lo:float,              # Least distance from the middle, arcsec
+    r_hi:float,              # Largest, arcsec
+)->tuple:                    # x, y, arcsec
+    "A random place in a ring round the middle, each area as likely"
     r,t = math.sqrt(rng.uniform(r_lo**2, r_hi**2)),rng.uniform(0, 2*math.pi)
     return r*math.cos(t), r*math.sin(t)
-def fainter(mag, fraction): return mag-2.5*math.log10(max(fraction, 1e-3))
-def total_magnitude(parts): return -2.5*np.log10(sum(10**(-0.4*c.mag) for c in parts))
+def fainter(
+    mag,            # Magnitude of the whole, a number or (band,)
+    fraction:float, # Share of its light
+)->object:          # Magnitude of that share, shape of mag
+    "How bright a part of an object is"
+    return mag-2.5*math.log10(max(fraction, 1e-3))
+def total_magnitude(
+    parts:list, # Components
+)->np.ndarray:  # AB magnitude in each of `BANDS`, (7,)
+    "How bright several components are together"
+    return -2.5*np.log10(sum(10**(-0.4*c.mag) for c in parts))
 
+# %% ../nbs/22_galaxies.ipynb #5e251cab
 FAINTEST = 29.5 # mag/arcsec², a fifteenth of the noise of a pixel in two years of Rubin
 
 def sersic_at(
@@ -226,7 +253,11 @@ def sersic_at(
     return Component(partial(isophotes, n=n, r_eff_arcsec=r_eff_arcsec, q=q, pa=pa, x0=x0, y0=y0, a4=a4), mag, x0, y0, reach)
 
 # %% ../nbs/22_galaxies.ipynb #bdae287a
-def search_redshift(rng): return 0.1+0.9*rng.beta(2.2, 2.6) # what a search for lenses looks at
+def search_redshift(
+    rng:np.random.Generator, # Draws it
+)->float:                    # Redshift, from 0.1 to 1
+    "Redshift of a galaxy that a search for lenses looks at"
+    return 0.1+0.9*rng.beta(2.2, 2.6)
 
 def abs_mag_r(
     sigma_v_km_s:float, # Velocity dispersion, km/s

@@ -28,7 +28,7 @@ def mass_to_radius(
     z_lens:float,            # Redshift of the lens
     z_source:float,          # Redshift of the source
     luminosity:bool=False,   # Take luminosity distances, as the published sets do
-):                           # Einstein radius of the mass in a point, arcsec
+)->object:                   # Einstein radius of the mass in a point, arcsec, shape of mass_msun
     "How wide a ring a point of this mass makes"
     if not 0<z_lens<z_source: raise InputError(f"Need 0 < z_lens < z_source, got z_lens={z_lens} and z_source={z_source}. Is the source behind the lens?")
     l,s = comoving_distance(z_lens),comoving_distance(z_source)
@@ -98,7 +98,7 @@ def _rod_deflection(sub, x, y):
     return sum(parts).numpy()
 
 CORE = 0.03 # softening of a rod, arcsec
-PROFILES = {'point':_point_deflection, 'tnfw':_halo_deflection, 'pseudo_jaffe':_halo_deflection, 'rod':_rod_deflection}
+PROFILES = {'point':_point_deflection, 'tnfw':_halo_deflection, 'pseudo_jaffe':_halo_deflection, 'rod':_rod_deflection} # Name -> function that bends light by many clumps of that profile
 
 # %% ../nbs/28_halos.ipynb #645f8d40
 def _none(): return np.zeros(0)
@@ -107,13 +107,13 @@ def _none(): return np.zeros(0)
 class Substructure:
     "Clumps or rods in a lens, each an entry of every array"
     profile:str='point'  # One of `PROFILES`
-    mass_msun:np.ndarray=field(default_factory=_none)    # Total mass, solar masses
-    theta_arcsec:np.ndarray=field(default_factory=_none) # Einstein radius the mass would have in a point, arcsec
-    x_arcsec:np.ndarray=field(default_factory=_none)     # Position right (west) of the lens, arcsec
-    y_arcsec:np.ndarray=field(default_factory=_none)     # Position above (north of) it, arcsec
-    scale_arcsec:np.ndarray=field(default_factory=_none) # Scale radius (tnfw), truncation radius (pseudo_jaffe), half length (rod), arcsec
-    tau:np.ndarray=field(default_factory=_none)          # tnfw: truncation over scale radius
-    pa:np.ndarray=field(default_factory=_none)           # rod: position angle, radians east of north
+    mass_msun:np.ndarray=field(default_factory=_none)    # Total mass, solar masses, (n,)
+    theta_arcsec:np.ndarray=field(default_factory=_none) # Einstein radius the mass would have in a point, arcsec, (n,)
+    x_arcsec:np.ndarray=field(default_factory=_none)     # Position right (west) of the lens, arcsec, (n,)
+    y_arcsec:np.ndarray=field(default_factory=_none)     # Position above (north of) it, arcsec, (n,)
+    scale_arcsec:np.ndarray=field(default_factory=_none) # Scale radius (tnfw), truncation radius (pseudo_jaffe), half length (rod), arcsec, (n,)
+    tau:np.ndarray=field(default_factory=_none)          # tnfw: truncation over scale radius, (n,)
+    pa:np.ndarray=field(default_factory=_none)           # rod: position angle, radians east of north, (n,)
 
     def __post_init__(self):
         if self.profile not in PROFILES: raise InputError(f"There is no profile {self.profile!r}.{nearest(self.profile, PROFILES)} There are: {', '.join(PROFILES)}.")

@@ -68,7 +68,7 @@ def resample(
     image:np.ndarray,               # Flux per pixel, (height, width)
     pixel_scale_arcsec:float,       # Its pixels, arcsec
     new_scale_arcsec:float,         # Pixels wanted, arcsec
-)->np.ndarray:                      # Flux per new pixel; as large a field, or a new pixel less
+)->np.ndarray:                      # Flux per new pixel, (height, width); as large a field, or a new pixel less
     "The same light in other pixels"
     if not (pixel_scale_arcsec and pixel_scale_arcsec>0 and new_scale_arcsec>0): raise InputError(f"Resampling needs both pixel scales in arcsec, got {pixel_scale_arcsec} and {new_scale_arcsec}. Give that of the image with --pixel-scale.")
     if abs(pixel_scale_arcsec/new_scale_arcsec-1)<1e-3: return image
@@ -91,7 +91,7 @@ class Prepared:
     theta_e_pix:float         # Distance of the arcs from the middle, pixels of the classifier
     middle:float              # Brightest light left in the middle over the brightest of the arcs
     outside:float             # Share of the light in objects beyond the arcs
-    def numbers(self)->dict: return {k:v for k,v in vars(self).items() if k!='x'}
+    def numbers(self)->dict: "All but the pixels"; return {k:v for k,v in vars(self).items() if k!='x'}
 
 def arc_numbers(
     image:np.ndarray,   # Flux, lens light subtracted, (size, size)
@@ -138,9 +138,9 @@ class Seen:
     theta_e_pix:tuple        # Distance of the arcs from the middle, pixels
     middle:tuple             # Brightest light left in the middle over the brightest of the arcs
     outside:tuple            # Share of the light in objects beyond the arcs
-    def to_dict(self)->dict: return {k:list(v) for k,v in asdict(self).items()}
+    def to_dict(self)->dict: "As plain lists, for the card"; return {k:list(v) for k,v in asdict(self).items()}
     @classmethod
-    def from_dict(cls, d:dict): return cls(**{k:tuple(v) for k,v in d.items()})
+    def from_dict(cls, d:dict): "From what a card holds"; return cls(**{k:tuple(v) for k,v in d.items()})
 
 def measure_seen(
     prepared,          # `Prepared` lenses like those of the training

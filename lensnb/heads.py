@@ -41,7 +41,7 @@ class Concat(nn.Module):
         n_feature:int,  # Length of the embedding
         n_column:int,   # Columns
         hide:float=0.,  # Share of values hidden in training
-        width:int=64,   # Of the hidden layer
+        width:int=64,   # Features of the hidden layer
     ):
         super().__init__()
         self.columns = ColumnEmbedding(n_column, hide=hide)
@@ -65,7 +65,7 @@ class FiLM(nn.Module):
         return (1+gamma)*h+beta
 
 # %% ../nbs/52_heads.ipynb #09336655
-FUSIONS = dict(concat=Concat, film=FiLM)
+FUSIONS = dict(concat=Concat, film=FiLM) # Name -> layer that joins columns to the features of an image
 
 def make_fusion(
     kind:str,       # 'concat' or 'film'

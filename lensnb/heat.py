@@ -99,7 +99,7 @@ def empty_sky(
     picks = [rng.choice(np.flatnonzero(o), side*side) for o in empty]
     return torch.from_numpy(np.stack([o[:,k].reshape(x.shape[1:]) for o,k in zip(rim, picks)])).to(x)
 
-FRACTIONS = (0, .01, .02, .05, .1, .2, .4, 1)
+FRACTIONS = (0, .01, .02, .05, .1, .2, .4, 1) # Shares of the pixels that are blotted out, one after the other
 
 def deletion_insertion(
     model:nn.Module,          # The network

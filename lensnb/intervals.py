@@ -10,6 +10,8 @@ __all__ = ['one_class', 'split_classes', 'group_codes', 'proportion', 'clopper_p
            'purity', 'average_precision', 'resample', 'cells', 'mean_ratio']
 
 # %% ../nbs/39_intervals.ipynb #374ba72a
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from scipy import optimize, sparse, stats
@@ -65,8 +67,18 @@ def clopper_pearson(
     k,tail = share*n,(1-level)/2
     return figure(share, stats.beta.ppf(tail, k, n-k+1) if k>0 else 0., stats.beta.ppf(1-tail, k+1, n-k) if k<n else 1.)
 
-def figure(value, lo, hi): return dict(value=float(value), lo=float(lo), hi=float(hi))
-def unknown(note): return dict(value=None, lo=None, hi=None, note=note)
+def figure(
+    value:float, # The figure
+    lo:float,    # Lower limit of its interval, same unit
+    hi:float,    # Upper limit, same unit
+)->dict:         # value, lo, hi as plain numbers
+    "A figure with its interval"
+    return dict(value=float(value), lo=float(lo), hi=float(hi))
+def unknown(
+    note:str, # Why it cannot be known
+)->dict:      # value, lo and hi None; note
+    "A figure that the set cannot give"
+    return dict(value=None, lo=None, hi=None, note=note)
 
 # %% ../nbs/39_intervals.ipynb #912ca028
 def effective_number(
@@ -117,7 +129,7 @@ def hanley_mcneil(
     auc,        # Area under the ROC curve, in (0,1)
     n_lens,     # Independent lenses
     n_non,      # Independent non-lenses
-):              # Variance of the area
+)->float:       # Variance of the area
     "Variance of an AUC whose classes scatter alike (Hanley & McNeil 1982, with Newcombe's mean of both numbers)"
     return auc*(1-auc)*(1+((n_lens+n_non)/2-1)*((1-auc)/(2-auc)+auc/(1+auc)))/(n_lens*n_non)
 
@@ -196,7 +208,7 @@ def purity(
     tpr,        # Completeness, in [0,1]
     fpr,        # False-positive rate, in [0,1]
     prevalence, # Share of lenses among all objects, in (0,1)
-):              # Share of lenses among the objects found; 1 where none is found
+)->object:      # Share of lenses among the objects found, shape of the rates; 1 where none is found
     "What a catalogue is worth at some mix of classes"
     found,false = prevalence*tpr,(1-prevalence)*fpr
     total = found+false
@@ -217,7 +229,7 @@ def resample(
     group:np.ndarray, # Group number of each row, (n,)
     n_boot:int=1000,  # Replicates
     seed:int=0,       # Seed of the draw
-):                    # Yields batches: for each classifier, lenses and non-lenses in each place, both (batch, place)
+)->Iterator[list]:    # Yields batches: for each classifier, lenses and non-lenses in each place, both (batch, place)
     "Bootstrap replicates of the counts on each ladder"
     rng = np.random.default_rng(seed)
     row,cell,times = cells(lens, ladders, group)

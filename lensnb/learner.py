@@ -86,7 +86,10 @@ def best_epoch(
 class Average(Callback):
     "Judge a moving average of the weights"
     order = -20
-    def __init__(self, decay:float, state:dict=None): self.decay,self.state = decay,state
+    def __init__(self,
+        decay:float,     # Part of the average that is kept at a step
+        state:dict=None, # Weights of the average to go on from
+    ): self.decay,self.state = decay,state
     def before_fit(self):
         self.ema,self.step = ModelEmaV3(self.model.net, decay=self.decay, use_warmup=True),0
         if self.state: self.ema.module.load_state_dict(self.state)
@@ -110,14 +113,16 @@ class Still(Callback):
             for m in self.model.modules():
                 if isinstance(m, nn.modules.batchnorm._BatchNorm): m.eval()
 
-def judged(learn:Learner)->nn.Module:
+def judged(
+    learn:Learner, # During training
+)->nn.Module:      # The average of the weights, where one is kept
     "The network that validation looks at"
     return learn.average.ema.module if hasattr(learn, 'average') else learn.model.net
 
 # %% ../nbs/62_learner.ipynb #aeb179f9
 def plain(
     o, # Nested dictionaries, lists, numbers
-):     # The same with numpy numbers and fastai lists made plain
+)->object: # The same with numpy numbers and fastai lists made plain
     "What torch.load(weights_only=True) will take back"
     if isinstance(o, dict): return {k:plain(v) for k,v in o.items()}
     if isinstance(o, Tensor) or isinstance(o, str): return o
@@ -145,24 +150,35 @@ class Checkpoint(Callback):
 class Patience(Callback):
     "Stop when the metric has not improved for so many epochs"
     order = 62
-    def __init__(self, patience:int, metric:str): self.patience,self.metric = patience,metric
+    def __init__(self,
+        patience:int, # Epochs
+        metric:str,   # auc, pauc or loss
+    ): self.patience,self.metric = patience,metric
     def after_epoch(self):
         if self.watch.fresh and out_of_patience(self.watch.rows, self.patience, self.metric): raise CancelFitException()
 
-def out_of_patience(rows, patience, metric):
+def out_of_patience(
+    rows:list,    # History, a dict an epoch
+    patience:int, # Epochs to wait for a better one; None: for ever
+    metric:str,   # auc, pauc or loss
+)->bool:          # True: stop
     "Whether the best epoch lies too far back"
     return bool(patience and rows and len(rows)-1-best_epoch(rows, metric)>=patience)
 
 # %% ../nbs/62_learner.ipynb #4c7f73e9
 class Clip(Callback):
     "Limit the norm of the gradient"
-    def __init__(self, most:float): self.most = most
+    def __init__(self,
+        most:float, # Largest norm
+    ): self.most = most
     def before_step(self): nn.utils.clip_grad_norm_(self.model.parameters(), self.most)
 
 class Bar(Callback):
     "Advance a tqdm bar and write a line an epoch"
     order = 80
-    def __init__(self, bar:tqdm): self.bar = bar
+    def __init__(self,
+        bar:tqdm, # One step a batch
+    ): self.bar = bar
     def after_batch(self):
         if self.training: self.bar.update()
     def after_epoch(self):

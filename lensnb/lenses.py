@@ -27,14 +27,14 @@ from .scene import Component, I, R, Scene, band_rows
 from .surveys import pixel_sigma
 
 # %% ../nbs/24_lenses.ipynb #846f4155
-C_KM_S, ARCSEC_PER_RAD = 299792.458, 3600*180/math.pi
+C_KM_S, ARCSEC_PER_RAD = 299792.458, 3600*180/math.pi # Speed of light, km/s; arcseconds in a radian
 
 def einstein_radius(
     sigma_v_km_s,      # Velocity dispersion of the lens, km/s
     z_lens,            # Redshift of the lens
     z_source,          # Redshift of the source
     omega_m:float=0.3, # Matter density of a flat universe today
-):                     # Einstein radius, arcsec; 0 if the source is in front
+)->object:             # Einstein radius, arcsec, shape of the arguments; 0 if the source is in front
     "Einstein radius of an isothermal lens; numbers or arrays"
     ratio = 1-comoving_distance(z_lens, omega_m)/comoving_distance(z_source, omega_m)
     return 4*math.pi*(np.asarray(sigma_v_km_s)/C_KM_S)**2*np.maximum(ratio, 0)*ARCSEC_PER_RAD
@@ -278,7 +278,7 @@ def _bend(rng, masses, slope_scatter):
     return lenses, gamma, slope, area
 
 # %% ../nbs/24_lenses.ipynb #0be7ad7e
-POPULATION = LensPopulation()
+POPULATION = LensPopulation() # Lenses as a ground-based survey finds them
 
 def draw_lens(
     rng:np.random.Generator,              # Draws everything

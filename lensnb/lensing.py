@@ -99,7 +99,15 @@ def sie(
     "Deflection of a singular isothermal ellipsoid"
     return _sie(reduced_deflection_angle_sie, x, y, theta_e_arcsec, q, pa, x0, y0)
 
-def sie_potential(x, y, theta_e_arcsec, q=1., pa=0., x0=0., y0=0.):
+def sie_potential(
+    x:Tensor,             # Offsets to the right (west), arcsec, any shape
+    y:Tensor,             # Offsets up (north), arcsec, same shape
+    theta_e_arcsec:float, # Einstein radius on the intermediate axis, arcsec
+    q:float=1.,           # Axis ratio of the mass, minor over major
+    pa:float=0.,          # Position angle of the major axis, radians east of north
+    x0:float=0.,          # Centre, arcsec
+    y0:float=0.,          # Centre, arcsec
+)->Tensor: # Potential, arcsec², shape of x
     "Potential of `sie`, arcsec²"
     return _sie(potential_sie, x, y, theta_e_arcsec, q, pa, x0, y0)
 
@@ -124,7 +132,16 @@ def epl(
     "Deflection of an elliptical power law"
     return _epl(reduced_deflection_angle_epl, x, y, theta_e_arcsec, gamma, q, pa, x0, y0)
 
-def epl_potential(x, y, theta_e_arcsec, gamma=2., q=1., pa=0., x0=0., y0=0.):
+def epl_potential(
+    x:Tensor,             # Offsets to the right (west), arcsec, any shape
+    y:Tensor,             # Offsets up (north), arcsec, same shape
+    theta_e_arcsec:float, # Einstein radius on the intermediate axis, arcsec
+    gamma:float=2.,       # Slope of the density in space, r^-gamma
+    q:float=1.,           # Axis ratio of the mass, minor over major
+    pa:float=0.,          # Position angle of the major axis, radians east of north
+    x0:float=0.,          # Centre, arcsec
+    y0:float=0.,          # Centre, arcsec
+)->Tensor: # Potential, arcsec², shape of x
     "Potential of `epl`, arcsec²"
     return _epl(potential_epl, x, y, theta_e_arcsec, gamma, q, pa, x0, y0)
 
@@ -142,7 +159,12 @@ def shear(
     "Deflection of an external shear about the centre of the field"
     return _shear(reduced_deflection_angle_external_shear, x, y, gamma, pa)
 
-def shear_potential(x, y, gamma, pa=0.):
+def shear_potential(
+    x:Tensor,            # Offsets to the right (west), arcsec, any shape
+    y:Tensor,            # Offsets up (north), arcsec, same shape
+    gamma:float,         # Strength of the shear
+    pa:float=0.,         # Direction in which images are stretched, radians east of north
+)->Tensor: # Potential, arcsec², shape of x
     "Potential of `shear`, arcsec²"
     return _shear(potential_external_shear, x, y, gamma, pa)
 
@@ -158,7 +180,13 @@ def point_mass(
     "Deflection of a point mass"
     return _point(reduced_deflection_angle_point, x, y, theta_e_arcsec, x0, y0)
 
-def point_mass_potential(x, y, theta_e_arcsec, x0=0., y0=0.):
+def point_mass_potential(
+    x:Tensor,             # Offsets to the right (west), arcsec, any shape
+    y:Tensor,             # Offsets up (north), arcsec, same shape
+    theta_e_arcsec:float, # Einstein radius, arcsec
+    x0:float=0.,          # Position, arcsec
+    y0:float=0.,          # Position, arcsec
+)->Tensor: # Potential, arcsec², shape of x
     "Potential of `point_mass`, arcsec²"
     return _point(potential_point, x, y, theta_e_arcsec, x0, y0)
 
@@ -188,7 +216,16 @@ def rod(
     av = theta_e_arcsec**2/(2*L)*(v/r)*torch.atan2(2*L*r, u*u+r*r-L*L)
     return au*c-av*s, au*s+av*c
 
-def rod_potential(x, y, theta_e_arcsec, half_length_arcsec, pa=0., x0=0., y0=0., core_arcsec=CORE_ARCSEC):
+def rod_potential(
+    x:Tensor,                  # Offsets to the right (west), arcsec, any shape
+    y:Tensor,                  # Offsets up (north), arcsec, same shape
+    theta_e_arcsec:float,      # Einstein radius that its mass would have in a point, arcsec
+    half_length_arcsec:float,  # Half the length, arcsec
+    pa:float=0.,               # Position angle of the rod, radians east of north
+    x0:float=0.,               # Middle, arcsec
+    y0:float=0.,               # Middle, arcsec
+    core_arcsec:float=CORE_ARCSEC, # Softening, arcsec
+)->Tensor: # Potential, arcsec², shape of x
     "Potential of `rod`, arcsec²"
     L = half_length_arcsec
     u,v,r,_,_ = _along_rod(x, y, theta_e_arcsec, L, pa, x0, y0, core_arcsec)
@@ -197,8 +234,8 @@ def rod_potential(x, y, theta_e_arcsec, half_length_arcsec, pa=0., x0=0., y0=0.,
 
 # %% ../nbs/20_lensing.ipynb #cd005d23
 def ray_shoot(
-    x:Tensor,            # Where rays are seen, to the right (west), arcsec
-    y:Tensor,            # Where rays are seen, up (north), arcsec
+    x:Tensor,            # Where rays are seen, to the right (west), arcsec, any shape
+    y:Tensor,            # Where rays are seen, up (north), arcsec, same shape
     lenses,              # Functions (x, y) -> deflection in arcsec, all in one plane
 )->tuple[Tensor,Tensor]: # Where rays started, arcsec, two of the shape of x
     "Positions in the source plane of rays seen at x, y"

@@ -115,7 +115,7 @@ def draw_artefact(rng, survey):
     return scene
 
 # %% ../nbs/23_lookalikes.ipynb #1acd03e9
-LOOK_ALIKES = {'etg':draw_etg, 'etg_sat':draw_etg_sat, 'arc_like':draw_arc_like, 'ring':draw_ring, 'spiral':draw_spiral, 'edge_on':draw_edge_on,
+LOOK_ALIKES = {'etg':draw_etg, 'etg_sat':draw_etg_sat, 'arc_like':draw_arc_like, 'ring':draw_ring, 'spiral':draw_spiral, 'edge_on':draw_edge_on, # Kind -> function: (rng: np.random.Generator, survey: Survey) -> `Scene`, positions in arcsec, light in AB mag
                'merger':draw_merger, 'star_blend':draw_star_blend, 'group':draw_group, 'artefact':draw_artefact}
-NATURAL_MIX = {'etg':0.35, 'etg_sat':0.12, 'arc_like':0.007, 'ring':0.003, 'spiral':0.25, 'edge_on':0.08, 'merger':0.02, 'star_blend':0.08, 'group':0.06, 'artefact':0.03}
-HARD_MIX = {'etg':0.16, 'etg_sat':0.17, 'arc_like':0.13, 'ring':0.14, 'spiral':0.15, 'edge_on':0.04, 'merger':0.08, 'star_blend':0.04, 'group':0.07, 'artefact':0.02}
+NATURAL_MIX = {'etg':0.35, 'etg_sat':0.12, 'arc_like':0.007, 'ring':0.003, 'spiral':0.25, 'edge_on':0.08, 'merger':0.02, 'star_blend':0.08, 'group':0.06, 'artefact':0.03} # Share of each kind where nobody has chosen
+HARD_MIX = {'etg':0.16, 'etg_sat':0.17, 'arc_like':0.13, 'ring':0.14, 'spiral':0.15, 'edge_on':0.04, 'merger':0.08, 'star_blend':0.04, 'group':0.07, 'artefact':0.02} # Share of each kind in a set made to fool a finder

@@ -120,7 +120,7 @@ def measure(
 def ab_magnitude(
     flux:np.ndarray,      # Counts, any shape
     zero_point_mag:float, # AB magnitude of one count
-)->np.ndarray:            # AB magnitudes, NaN where the flux is not positive
+)->np.ndarray:            # AB magnitudes, same shape, NaN where the flux is not positive
     "Counts to AB magnitudes"
     flux = np.asarray(flux, float)
     return zero_point_mag-2.5*np.log10(flux, where=flux>0, out=np.full(flux.shape, np.nan))

@@ -180,17 +180,29 @@ def first(
     above,tied = score>last,score==last
     return lens, above|tied, lens[above].sum()+(k-above.sum())*lens[tied].mean(), group
 
-def precision_at_k(scores:Scores, k:int, level:float=.95)->dict:
+def precision_at_k(
+    scores:Scores,   # Scores with labels of both classes
+    k:int,           # Length of the list, objects
+    level:float=.95, # Coverage of the interval
+)->dict:             # value, lo, hi
     "Share of lenses among the k highest scores: value, lo, hi"
     lens,top,hits,group = first(scores, k)
     return clopper_pearson(hits/k, effective_number(lens[top], group[top])*k/top.sum(), level)
 
-def recall_at_k(scores:Scores, k:int, level:float=.95)->dict:
+def recall_at_k(
+    scores:Scores,   # Scores with labels of both classes
+    k:int,           # Length of the list, objects
+    level:float=.95, # Coverage of the interval
+)->dict:             # value, lo, hi
     "Share of all lenses that are among the k highest scores: value, lo, hi"
     lens,top,hits,group = first(scores, k)
     return clopper_pearson(hits/lens.sum(), effective_number(top[lens], group[lens]), level)
 
-def inspected_per_lens(scores:Scores, k:int, level:float=.95)->dict:
+def inspected_per_lens(
+    scores:Scores,   # Scores with labels of both classes
+    k:int,           # Length of the list, objects
+    level:float=.95, # Coverage of the interval
+)->dict:             # value, lo, hi
     "Objects inspected for each lens found, looking at the k highest scores: value, lo, hi"
     p = precision_at_k(scores, k, level)
     if not p['value']: return dict(value=None, lo=1/p['hi'], hi=None, note=f"none of the first {k:,} is a lens")
@@ -263,7 +275,7 @@ def best_threshold(
     return float((threshold[i]+below)/2)
 
 # %% ../nbs/40_metrics.ipynb #acf0b429
-RATES,SHARES,PLACES = (.1,.01,.001,.0001),(.5,.9),(10,100,1000)
+RATES,SHARES,PLACES = (.1,.01,.001,.0001),(.5,.9),(10,100,1000) # False-positive rates, shares of the lenses, and lengths of a list, that are judged by default
 
 def ranking(
     scores:Scores,    # Scores with labels of both classes
@@ -319,7 +331,7 @@ def plot_roc(
     ax.fill_between(band.fpr, band.lo, band.hi, color=line.get_color(), alpha=.2, linewidth=0)
     chance = np.geomspace(1e-4, 1, 100)
     ax.plot(chance, chance, ':', color='gray', linewidth=1)
-    if log: ax.set(xscale='log', xlim=(low/3, 1))
+    if log: ax.set(xscale='log', xlim=(low/3, 1)); ax.xaxis.set_minor_formatter('') # a short axis would be full of them
     ax.legend(loc='lower left', bbox_to_anchor=(0,1), frameon=False, fontsize=8)
     return ax
 

@@ -101,14 +101,14 @@ class ModelInfo:
     source:str      # Where it comes from
     licence:str     # Licence of the code
 
-REGISTRY = {}
+REGISTRY = {} # Name -> `ModelInfo` of a builder: (bands, size_pix in pixels) -> backbone
 
 def register(
     name:str,                    # Name in configurations and cards
     description:str,             # One line on what it is good for
     source:str='lensnb',         # Where it comes from
     licence:str='Apache-2.0',    # Licence of the code
-):                               # Decorator for a builder (bands, size_pix) -> backbone
+)->Callable:                     # Decorator for a builder (bands, size_pix in pixels) -> backbone
     "File a builder of backbones under a name"
     def _file(build):
         if name in REGISTRY: raise InputError(f"A network named {name!r} is registered already. Choose another name.")
@@ -117,16 +117,24 @@ def register(
     return _file
 
 @register('lens_cnn', 'small and quick, every pixel seen before the first halving; the first choice on a CPU')
-def lens_cnn(bands, size_pix): return LensCNN(bands)
+def lens_cnn(bands, size_pix):
+    "Builds `networks.LensCNN`"
+    return LensCNN(bands)
 
 @register('d4_cnn', 'the same verdict for a cutout in all its eight positions; for few images', source='after Cohen & Welling 2016')
-def d4_cnn(bands, size_pix): return D4CNN(bands)
+def d4_cnn(bands, size_pix):
+    "Builds `equivariant.D4CNN`"
+    return D4CNN(bands)
 
 @register('cmu_resnet', 'the 46-layer residual network of CMU DeepLens: the baseline of lens finding', source='after Lanusse et al. 2018')
-def cmu_resnet(bands, size_pix): return CMUResNet(bands)
+def cmu_resnet(bands, size_pix):
+    "Builds `networks.CMUResNet`"
+    return CMUResNet(bands)
 
 @register('dense_attention', 'densely connected layers with attention to channels and places', source='after Huang et al. 2017, Woo et al. 2018')
-def dense_attention(bands, size_pix): return DenseAttention(bands)
+def dense_attention(bands, size_pix):
+    "Builds `networks.DenseAttention`"
+    return DenseAttention(bands)
 
 # %% ../nbs/53_models.ipynb #f35e609e
 def _features(
@@ -255,7 +263,7 @@ def list_models(
 # %% ../nbs/53_models.ipynb #450979c2
 def activation_stats(
     model:nn.Module, # Any network
-    x:Tensor,        # One batch, as the network takes it
+    x:Tensor,        # One batch, as the network takes it, (n, band, height, width)
 )->pd.DataFrame:     # layer, mean, std, dead (share of channels that never vary)
     "Mean and spread of what every convolution and linear layer gives for one batch"
     rows,hooks = [],[]

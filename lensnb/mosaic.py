@@ -10,6 +10,7 @@ __all__ = ['BLOCK_PIX', 'Tile', 'open_tile', 'Mosaic', 'open_mosaic', 'place', '
 
 # %% ../nbs/86_mosaic.ipynb #800a3b7c
 import glob, math, re, warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -53,10 +54,10 @@ class Tile:
     band:str       # e.g. 'g'
     path:str       # File or address
     hdu:int        # Which of its HDUs
-    height:int     # Pixels
-    width:int      # Pixels
+    height:int     # Rows, pixels
+    width:int      # Columns, pixels
     header:str     # FITS header, without comments
-    pixel_scale_arcsec:float
+    pixel_scale_arcsec:float # Of the middle, arcsec per pixel
     offset:int=-1  # Where the pixels begin in a plain local file of real numbers, bytes; -1: another kind of file
     bitpix:int=0   # Type of these pixels
     reason:str=''  # Why it cannot be read; '': it can
@@ -64,9 +65,13 @@ class Tile:
     mask_hdu:int=-1 # Which of its HDUs
     mask_bits:int=0 # Bits of the mask that make a pixel bad; 0: any
     @property
-    def wcs(self): return _wcs(self.header)
+    def wcs(self):
+        "Its WCS, from the header"
+        return _wcs(self.header)
     @property
-    def shape(self): return self.height, self.width
+    def shape(self)->tuple:
+        "(height, width), pixels"
+        return self.height, self.width
 
 @lru_cache(maxsize=512)
 def _wcs(header):
@@ -131,18 +136,25 @@ class Mosaic:
     tiles:list # Of `Tile`, all bands
     bands:tuple # The first one's grid is the reference
 
-    def of(self, band): return [k for k,t in enumerate(self.tiles) if t.band==band]
+    def of(self, band)->list:
+        "Numbers of the tiles of a band"
+        return [k for k,t in enumerate(self.tiles) if t.band==band]
     @property
-    def survey(self):
+    def survey(self)->Survey:
+        "What is known of the pictures, from the first tile of each band"
         t = self.tiles[self.of(self.bands[0])[0]]
         return Survey('mosaic', self.bands, 'flux', t.pixel_scale_arcsec)
     def __repr__(self):
         t = self.tiles[self.of(self.bands[0])[0]]; n = {b:len(self.of(b)) for b in self.bands}
         bad = sum(bool(t.reason) for t in self.tiles)
         return f"Mosaic of {', '.join(f'{v} in {k}' for k,v in n.items())}; the first {t.width}×{t.height} pixels, {t.pixel_scale_arcsec:.3g}″/pixel"+(f"; {bad} cannot be read" if bad else '')
-    def table(self): return pd.DataFrame([asdict(t) for t in self.tiles])
+    def table(self)->pd.DataFrame:
+        "One row a tile"
+        return pd.DataFrame([asdict(t) for t in self.tiles])
     @classmethod
-    def from_table(cls, df, bands): return cls([Tile(**r) for r in df.to_dict('records')], tuple(bands))
+    def from_table(cls, df, bands):
+        "From what `table` gave"
+        return cls([Tile(**r) for r in df.to_dict('records')], tuple(bands))
 
 # %% ../nbs/86_mosaic.ipynb #72bc4ae7
 def open_mosaic(
@@ -150,7 +162,7 @@ def open_mosaic(
     ref:str=None,  # Band whose grid is the reference; None: the first
     masks:dict=None, # Band -> its masks, in the order of its pictures; [EXTENSION]: in the same files
     mask_bits:int=0, # Bits of a mask that make a pixel bad, as a sum; 0: any
-)->Mosaic:
+)->Mosaic:     # Nothing but headers is read
     "Open the pictures of every band"
     tiles,masks = [],masks or {}
     if odd := set(masks)-set(bands): raise InputError(f"There is a mask for the band {sorted(odd)[0]}, but no picture; the bands are {' '.join(bands)}.")
@@ -254,7 +266,10 @@ def check_placed(
 # %% ../nbs/86_mosaic.ipynb #4adbeadd
 def read_section(
     tile:Tile,  # Opened by `open_tile`
-    y0:int, y1:int, x0:int, x1:int, # Rows and columns, inside or outside
+    y0:int,     # First row, inside or outside, pixels
+    y1:int,     # Row after the last
+    x0:int,     # First column, likewise
+    x1:int,     # Column after the last
 )->np.ndarray:  # float32, (y1-y0, x1-x0); NaN where there are no data
     "A rectangle of a tile"
     out = np.full((y1-y0, x1-x0), np.nan, np.float32)
@@ -300,7 +315,10 @@ def _piece(wcs, y0, x0):
 def read_on_grid(
     ref:Tile,   # Whose grid
     tile:Tile,  # Whose pixels
-    y0:int, y1:int, x0:int, x1:int, # Rows and columns of the grid
+    y0:int,     # First row of the grid, pixels
+    y1:int,     # Row after the last
+    x0:int,     # First column
+    x1:int,     # Column after the last
 )->np.ndarray:  # float32, (y1-y0, x1-x0)
     "A rectangle of the reference grid with the pixels of any tile"
     if tile is ref: return read_section(tile, y0, y1, x0, x1)
@@ -320,7 +338,7 @@ def read_on_grid(
     return (out*ratio**2).astype(np.float32)
 
 # %% ../nbs/86_mosaic.ipynb #92f8d285
-BLOCK_PIX = 1024
+BLOCK_PIX = 1024 # Side of what is read at a time, pixels
 
 def _block(mosaic, tiles, x, y, size):
     "Stamps of objects that share their tiles, (n, band, size, size)"
@@ -355,7 +373,7 @@ def stamps(
     objects:pd.DataFrame,  # With the columns of `place`, none lost
     size_pix:int,          # Side of a stamp, pixels of the reference grid
     order:tuple=None,      # Bands of the stamps; None: those of the mosaic
-):                         # Yields row numbers, stamps (n, band, size, size), missing pixels (n,), reasons by place in these rows
+)->Iterator[tuple]:        # Yields row numbers, stamps (n, band, size, size), missing pixels (n,), reasons by place in these rows
     "Cut the stamps of many objects, block by block; a stamp with a reason holds no image"
     names = [f'tile_{b}' for b in mosaic.bands]; at = [mosaic.bands.index(b) for b in order or mosaic.bands]
     x,y = (objects[c].to_numpy(float) for c in ('x','y'))

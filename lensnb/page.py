@@ -105,8 +105,8 @@ def table_block(
     text = ' '.join(o for o in (caption,cut) if o)
     cells = table.head(max_rows).map(lambda o: _cell(o, digits))
     with pd.option_context('display.max_colwidth', None): inner = cells.to_html(index=False, border=0)
-    inner = re.sub('<td>(?=[^<]{33})', '<td class="long">', inner)
-    return f'<section>{_heading(heading)}{f"<p>{escape(text)}</p>" if text else ""}<div class="scroll">{inner}</div></section>\n'
+    inner = re.sub('<td>(?=[^<]{33})', '<td class="long">', inner).replace('<th></th>', '<td></td>') # a head without words is none
+    return f'<section>{_heading(heading)}{f"<p>{escape(text)}</p>" if text else ""}<div class="scroll" tabindex="0">{inner}</div></section>\n'
 
 def _cell(o, digits):
     if o is None or isinstance(o, float) and np.isnan(o): return ''
@@ -126,6 +126,7 @@ def numbers_block(
     return f'<section>{_heading(heading)}<div class="numbers">{"".join(cells)}</div>{f"<p>{escape(caption)}</p>" if caption else ""}</section>\n'
 
 # %% ../nbs/89_page.ipynb #38b22020
+# The CSS of every page
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b2430;--dim:#5b6675;--paper:#f5f6f8;--card:#fff;--line:#dfe3e8;--mark:#0b6fa4;--note:#fff6e0}
 @media(prefers-color-scheme:dark){:root{--ink:#e6e9ee;--dim:#9aa5b4;--paper:#12161c;--card:#1b2129;--line:#303945;--mark:#6cc0ee;--note:#33290f}}
@@ -171,7 +172,7 @@ def details_block(
     text:str,    # Preformatted text inside
 )->str:          # HTML
     "Long text behind a line"
-    return f'<section><details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details></section>\n'
+    return f'<section><details><summary>{escape(summary)}</summary><pre tabindex="0">{escape(text)}</pre></details></section>\n'
 
 # %% ../nbs/89_page.ipynb #737ba9dd
 def safe_name(

@@ -60,7 +60,7 @@ def light_centre(
 # %% ../nbs/28_paint.ipynb #0b422061
 def electrons_per_unit(
     survey:Survey,    # Zero points, pixel scale, sky brightness if known
-    sigma:np.ndarray, # Noise measured on the border, (band,)
+    sigma:np.ndarray, # Noise measured on the border, flux units, (band,)
 )->np.ndarray:        # Electrons in one unit of flux; infinite if nobody knows, (band,)
     "How many electrons a unit of flux is, from a noise that the sky has made"
     if survey.sky_mag_arcsec2 is None: return np.full(survey.n_band, np.inf)
@@ -73,7 +73,7 @@ def paint_flux(
     survey:Survey,                 # Pixel scale, PSF and zero points of the host
     theta_e_arcsec:tuple=(0.5,3.), # Range of Einstein radii, arcsec
     tries:int=1,                   # Draw at most so often until the arc can be seen
-)->tuple[np.ndarray,dict]:         # A new image, float32, and what was painted; `visible` says whether it can be seen
+)->tuple[np.ndarray,dict]:         # A new image, (band, height, width), float32, and what was painted; `visible` says whether it can be seen
     "Add a lensed arc and its noise to a galaxy"
     sky,sigma = border_sky(host); light = host-sky[:,None,None]
     centre = light_centre(light, survey.pixel_scale_arcsec)
@@ -95,8 +95,20 @@ def count_survey(
     zero = 2.5*np.log10(count_scale(one, p, np.array(p['scales'])).ravel())
     return replace(survey, pixels='flux', zero_point_mag=tuple(map(float, zero)))
 
-def to_counts(picture, black, p): return unstretch_colour((picture-black)/255, *curve(p))
-def to_picture(counts, black, p): return 255*stretch_colour(counts, *curve(p))+black
+def to_counts(
+    picture:np.ndarray, # Colour composite 0..255, (3, height, width)
+    black:float,        # Level of the empty sky in it, 0..255
+    p:dict,             # Parameters of its stretch
+)->np.ndarray:          # Linear counts, (3, height, width)
+    "Take a picture out of its stretch"
+    return unstretch_colour((picture-black)/255, *curve(p))
+def to_picture(
+    counts:np.ndarray, # Linear counts, (3, height, width)
+    black:float,       # Level of the empty sky wanted, 0..255
+    p:dict,            # Parameters of the stretch
+)->np.ndarray:         # Colour composite, not yet rounded, (3, height, width)
+    "Put counts back under the stretch of a picture"
+    return 255*stretch_colour(counts, *curve(p))+black
 
 def paint_picture(
     host:np.ndarray,               # A galaxy as colour composite 0..255, (3, height, width), bands g, r, i
@@ -104,7 +116,7 @@ def paint_picture(
     survey:Survey,                 # Pixel scale, PSF and stretch of the picture
     theta_e_arcsec:tuple=(0.5,3.), # Range of Einstein radii, arcsec
     tries:int=1,                   # Draw at most so often until the arc can be seen
-)->tuple[np.ndarray,dict]:         # A new picture, whole numbers as float32, and what was painted
+)->tuple[np.ndarray,dict]:         # A new picture, (3, height, width), whole numbers as float32, and what was painted
     "Add a lensed arc to a galaxy of a colour picture"
     p = {**STRETCH, **(survey.stretch or {})}
     black = border_sky(host)[0][:,None,None]; counts = to_counts(host, black, p)
@@ -141,9 +153,12 @@ def _check_units(hosts, survey):
         raise InputError(f"The hosts have {', '.join(f'{o:.3g}' for o in ratio)} times the noise of {survey.name!r} in {' '.join(survey.bands)}, so they are in other units. Give zero_point_mag, the AB magnitude of one count; the noise suggests about {', '.join(f'{o:.1f}' for o in guess)}.")
 
 # %% ../nbs/28_paint.ipynb #aa68522f
-MOST_MISSING = .02
+MOST_MISSING = .02 # Largest share of missing pixels in a host
 
-def read_host(hosts, i):
+def read_host(
+    hosts:Cutouts, # Opened cutouts
+    i:int,         # Number of one
+)->np.ndarray:     # Its pixels, (band, height, width)
     "One host, or an InputError"
     if 'label' in hosts.catalog and hosts.catalog['label'].iloc[i]==1: raise InputError("is labelled a lens already")
     x = hosts.read(i); missing = hosts.n_masked[i]/x[0].size
@@ -187,7 +202,11 @@ def _paint_all(jobs, workers):
     try: yield from map(_paint_host, jobs)
     finally: torch.set_num_threads(n_thread)
 
-def host_rows(name, truths, place):
+def host_rows(
+    name:str,     # Id of the host
+    truths:list,  # What was painted: a dict for each arc
+    place:dict,   # ra_deg and dec_deg of the host, where known
+)->pd.DataFrame:  # The host first, label 0; arcs that can be seen have 1, faint ones none
     "Catalogue of a host and its arcs"
     arcs = pd.DataFrame(truths); visible = arcs.pop('visible').to_numpy()
     arcs = arcs.astype(float).assign(id=[f'{name}-{k:03d}' for k in range(len(arcs))], label=np.where(visible, 1., np.nan), kind=np.where(visible, 'painted', 'painted_faint'))
@@ -237,7 +256,7 @@ def paint_lens(
     rng:np.random.Generator,  # Draws lens and source
     survey:Survey=None,       # Pixel scale, PSF and stretch of the picture; None: `lsst` composites
     theta_e_arcsec:float=None,# Einstein radius, arcsec; drawn if None
-)->tuple[np.ndarray,dict]:    # A new picture, and what was painted
+)->tuple[np.ndarray,dict]:    # A new picture, (3, height, width), and what was painted
     "Paint a lensed arc onto a galaxy of a colour picture"
     survey = survey or get_survey('lsst', pixels='composite8'); n = survey.size_pix; p = {**STRETCH, **(survey.stretch or {})}
     left,low = (int(math.floor(v-n/2+1)) for v in (x_pix,y_pix))

@@ -16,7 +16,7 @@ from .core import InputError, PIXELS
 def centre_crop(
     x,            # Image or batch, (..., height, width)
     size_pix:int, # Side of the square to keep, pixels
-):                # (..., size_pix, size_pix), a view
+)->object:        # (..., size_pix, size_pix), a view
     "Cut the central square out of an image"
     h,w = x.shape[-2:]
     if min(h,w)<size_pix: raise InputError(f"Wanted at least {size_pix}×{size_pix} pixels, got {h}×{w}. Cut larger stamps, or use weights for smaller ones.")
@@ -34,7 +34,7 @@ def border_sky(
     x:np.ndarray, # Flux, (..., height, width); finite
     n_iter:int=5, # Rounds of clipping at 3 sigma
     scale=1.,     # Flux of one unit of x, (band,): for pixels as a store keeps them
-):                # Sky level and sigma, flux, each (...): float32
+)->tuple:         # Sky level and sigma, flux, each (...): float32
     "Sky level and noise of each band from the clipped border of a cutout"
     x = np.asarray(x); *lead,h,w = x.shape
     planes,frame = x.reshape(-1, h, w),np.flatnonzero(_frame((h, w)))
@@ -100,6 +100,10 @@ class Normalisation:
     def __call__(self, x):
         "Both steps, measuring the sky on the way"
         return self.stretch(self.standardise(x, *(() if self.pixels=='composite8' else border_sky(x))))
-    def to_dict(self)->dict: return asdict(self)
+    def to_dict(self)->dict:
+        "As plain values, for the weight card"
+        return asdict(self)
     @classmethod
-    def from_dict(cls, d:dict): return cls(**d)
+    def from_dict(cls, d:dict):
+        "From what a weight card holds"
+        return cls(**d)

@@ -23,7 +23,7 @@ from .store import check_space
 
 # %% ../nbs/87_plan.ipynb #525fa9a7
 SHARD,FIRST_CUT = 4096,.05 # Objects a shard; p_lens that a first network must give
-JOB_VERSION = 2
+JOB_VERSION = 2 # Of the form of a job's folder
 
 def shard_size(
     settings:dict, # Of `job_settings`
@@ -40,7 +40,7 @@ def _stamp(path):
 
 def path_of(
     stamp, # Of a file, in the settings
-):         # Path or address
+)->str:    # Path or address
     "The path of a stamped file"
     return stamp[0] if isinstance(stamp, list) else stamp
 
@@ -149,7 +149,7 @@ def _largest(cards, survey, resample):
 # %% ../nbs/87_plan.ipynb #fd84077b
 def whole_card(
     settings:dict, # Of `job_settings`
-):                 # `EnsembleCard`, or the `WeightCard` of the only network
+)->object:         # `EnsembleCard`, or the `WeightCard` of the only network
     "The card that says what the members' logits mean together"
     from lensnb.weights import read_card
     if settings['ensemble']: return EnsembleCard(**settings['ensemble'])
@@ -182,7 +182,13 @@ def plan_job(
     return job
 
 # %% ../nbs/87_plan.ipynb #385a88ae
-def write_plan(folder, job, objects, lost, mosaic=None):
+def write_plan(
+    folder:Path,          # Of the job
+    job:dict,             # For job.json: settings and facts
+    objects:pd.DataFrame, # All that will be scored
+    lost:pd.DataFrame,    # What cannot be, with reasons
+    mosaic=None,          # `Mosaic` that stamps are cut from
+):
     "Write a plan: whole or not at all"
     tmp = folder/f'.plan.{os.getpid()}'
     shutil.rmtree(tmp, ignore_errors=True); tmp.mkdir(parents=True)

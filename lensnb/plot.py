@@ -63,7 +63,7 @@ def to_rgb(
     x:np.ndarray,       # A cutout, (height, width) or (band, height, width)
     pixels:str='flux',  # Kind of pixels: flux, composite8 or minmax
     bands:tuple=None,   # Indices of the bands shown as blue, green and red; None: first, middle, last
-    sky:object=None,    # Sky per band, (band,); None: measured
+    sky:object=None,    # Sky per band, flux, (band,); None: measured
     sigma:object=None,  # Background sigma per band, (band,); None: measured
 )->np.ndarray:          # Red, green, blue in [0,1], (height, width, 3)
     "Any cutout as a colour picture; row 0 stays first"
@@ -95,7 +95,7 @@ def show_cutout(
     return ax
 
 # %% ../nbs/01_plot.ipynb #d07ce1bb
-VERDICT_COLOURS = {'found':'#009E73', 'missed':'#D55E00', 'false alarm':'#E69F00', 'rejected':'#8c8c8c', 'unlabelled':'#56B4E9'}
+VERDICT_COLOURS = {'found':'#009E73', 'missed':'#D55E00', 'false alarm':'#E69F00', 'rejected':'#8c8c8c', 'unlabelled':'#56B4E9'} # Verdict on an object -> colour of its frame
 
 def verdicts(
     label:np.ndarray, # 1 lens, 0 not, NaN unknown, (n,)

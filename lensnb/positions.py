@@ -20,7 +20,7 @@ _RA = ('ra','ra_deg','radeg','raj2000','_raj2000','ra_j2000','ra_icrs','alpha_j2
 _DEC = ('dec','dec_deg','decdeg','dej2000','_dej2000','decj2000','dec_j2000','de_icrs','dec_icrs','delta_j2000','deltawin_j2000','declination','coord_dec','decmean')
 _NAME = ('id','object_id','objid','objectid','source_id','coadd_object_id','name','number')
 _TOGETHER = ('position','coord','coords','skycoord','sky_coord','pos')
-UNITS = dict(deg=1., hour=15., rad=180/math.pi)
+UNITS = dict(deg=1., hour=15., rad=180/math.pi) # Unit of a right ascension -> degrees in it
 
 def _find(columns, names):
     low = {str(c).lower():c for c in columns}
@@ -111,7 +111,7 @@ def unit_vectors(
 def sky_order(
     ra_deg:np.ndarray,  # Right ascension, degrees, (n,)
     dec_deg:np.ndarray, # Declination, degrees, (n,)
-)->np.ndarray:          # Row numbers, neighbours on the sky next to each other
+)->np.ndarray:          # Row numbers, neighbours on the sky next to each other, (n,)
     "Sort objects along a curve over the sky"
     from astropy import units as u
     from astropy_healpix import HEALPix
@@ -137,7 +137,7 @@ def mark_known(
     df:pd.DataFrame,    # With ra_deg, dec_deg
     known:pd.DataFrame, # Of `known_lenses`
     radius_arcsec:float=3., # How near is the same
-)->np.ndarray:          # Name of the known lens, '' where there is none
+)->np.ndarray:          # Name of the known lens, '' where there is none, (n,)
     "Which objects are known lenses"
     if not len(known) or 'ra_deg' not in df: return np.full(len(df), '', object)
     ok = np.isfinite(df['ra_deg'].to_numpy(float)); out = np.full(len(df), '', object)

@@ -51,7 +51,7 @@ def usable(
 # %% ../nbs/63_predict.ipynb #1830ef73
 def without_noise(
     card:WeightCard,     # Of the network
-    sigma:np.ndarray,    # Noise of one cutout, (band,)
+    sigma:np.ndarray,    # Noise of one cutout, flux, (band,)
 )->str:                  # The reason not to score it, or ''
     "Say which band has no noise in its border"
     flat = [b for b,s in zip(card.bands, sigma) if not s>0]

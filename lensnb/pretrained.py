@@ -22,7 +22,7 @@ from torch import nn, Tensor
 from .core import InputError
 
 # %% ../nbs/52_pretrained.ipynb #abdc011d
-TIMM = {
+TIMM = { # timm backbones that were tried -> what they are good for
     'resnet10t':             'shallow residual network: a sturdy baseline',
     'resnet18':              'the residual network of most published lens finders',
     'regnety_002':           'regular design with squeeze-and-excitation: quick in half precision',

@@ -81,7 +81,7 @@ def asymmetry(
     return float((abs(here-there).sum()-by_noise)/max(2*abs(here).sum(), 1e-30))
 
 # %% ../nbs/13_realism.ipynb #0d71c79e
-STATISTICS = ('noise','colour','size','concentration','slope','ellipticity','crowding','asymmetry')
+STATISTICS = ('noise','colour','size','concentration','slope','ellipticity','crowding','asymmetry') # What simulated and real images are compared by, in the order of the columns
 
 def _sum(plane, x, y, radius, mask): return float(sep.sum_circle(np.ascontiguousarray(plane, np.float64), [x], [y], radius, mask=mask, subpix=3)[0][0])
 

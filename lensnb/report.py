@@ -83,7 +83,7 @@ def scores_figure(
     return ax
 
 # %% ../nbs/90_report.ipynb #37b37aa1
-SELECTION = ('theta_e_arcsec','flux_lensed_image_in_sigma','arc_snr','snr','source_mag_r','lens_mag_i','mag_i','i_mag','z_lens','z_source','z_gal')
+SELECTION = ('theta_e_arcsec','flux_lensed_image_in_sigma','arc_snr','snr','source_mag_r','lens_mag_i','mag_i','i_mag','z_lens','z_source','z_gal') # Columns that a completeness is drawn against, the first that are there
 
 def calibration_figure(
     scores:Scores,         # Scores with labels of both classes
@@ -460,6 +460,6 @@ def report_survey(
     if judged is not None:
         scores = Scores.read(judged); sky = Sky(s['prior'] or 1e-3, s['n_scored'], min(s['n_candidates'], s['n_scored']))
         views = attempt(lambda: table_block(survey_table(outlook(scores, sky)), f'From {Path(judged).name}, in a survey of {sky}. In brackets: what may be observed, 95 %.', 'What this survey would get, by a set with labels'))
-    how = f"{s['said']}. {s['n_shards']:,} shards. {'Ensemble '+s['ensemble']+' of' if s.get('ensemble') else 'Members:'} {', '.join(s['members'])}. {s['n_several']:,} objects lie in several tiles and were scored once, in the tile whose edge is farthest. {s['n_same_system']:,} candidates within 3 arcsec of a better one were left out. {s['flags']['masked']:,} have missing pixels, {s['flags']['much_masked']:,} more than a tenth of the stamp; {s['flags']['edge']:,} reach over the edge of a tile (column flags)."
+    how = f"{s['said'].rstrip('.')}. {s['n_shards']:,} shard{'s'*(s['n_shards']!=1)}. {'Ensemble '+s['ensemble']+' of' if s.get('ensemble') else 'Members:'} {', '.join(s['members'])}. {s['n_several']:,} objects lie in several tiles and were scored once, in the tile whose edge is farthest. {s['n_same_system']:,} candidates within 3 arcsec of a better one were left out. {s['flags']['masked']:,} have missing pixels, {s['flags']['much_masked']:,} more than a tenth of the stamp; {s['flags']['edge']:,} reach over the edge of a tile (column flags)."
     blocks = [said, *numbers, views, attempt(candidate_grid, table, folder, n, heading='Candidates'), spared, lost, text_block(how, 'How it was made')]
     return _write(folder/'index.html', page(f'Survey {folder.resolve().name}', blocks, f"{s['n_candidates']:,} candidates of {s['n_scored']:,} objects"))

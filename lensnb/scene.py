@@ -20,7 +20,7 @@ from .lensing import pixel_grid, ray_shoot
 from .surveys import BANDS, nearest, read_psf
 
 # %% ../nbs/21_scene.ipynb #64838290
-SUPERSAMPLE = 4
+SUPERSAMPLE = 4 # Points along a side of a pixel, light being sampled between them
 
 @lru_cache(maxsize=32) # the exposures of one scene share a night
 def blur_and_bin(

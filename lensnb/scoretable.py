@@ -22,7 +22,7 @@ from .intervals import group_codes, one_class
 from .metrics import auc_interval, best_threshold
 
 # %% ../nbs/42_scoretable.ipynb #c2e2e5be
-NAMES = dict(
+NAMES = dict( # What is looked for -> names of columns it may have
     id=('id','objectid','objid','sourceid','galaxyid','name','objectname','file','filename','path','image'),
     score=('logit','plens','lensprob','problens','score','lensscore','prob','probability','proba','p','yprob','yscore','yhat','prediction'),
     label=('label','islens','lens','truth','ytrue','target','class','y'),
@@ -70,7 +70,7 @@ def _number(text):
 def _odd(column, where, value): return f"'{column[where].iloc[0] if where.any() else value}'"
 
 # %% ../nbs/42_scoretable.ipynb #e2cf2f9f
-WORDS = {**dict.fromkeys(('1','true','yes','y','lens','positive'), 1.), **dict.fromkeys(('0','false','no','n','nonlens','notlens','notalens','negative'), 0.)}
+WORDS = {**dict.fromkeys(('1','true','yes','y','lens','positive'), 1.), **dict.fromkeys(('0','false','no','n','nonlens','notlens','notalens','negative'), 0.)} # Words for a class -> 1 lens, 0 not
 
 def read_labels(
     column:pd.Series,  # The truth as the table has it
@@ -101,7 +101,7 @@ def to_logit(
 
 def read_scores(
     column:pd.Series,         # Scores as the table has them
-    id:np.ndarray,            # Ids, for the error
+    id:np.ndarray,            # Ids, for the error, (n,)
     probability:bool=None,    # Wanted: True, probabilities; False, any finite score; None, what the name says
 )->tuple:                     # logit (n,), p_lens (n,), True if these are probabilities
     "Scores as logits, and whether they are probabilities"

@@ -11,6 +11,7 @@ __all__ = ['FAMILIES', 'TRUTH', 'MIXES', 'RECIPE_KEYS', 'CELL_ARCSEC', 'photo_z'
 
 # %% ../nbs/27_simulate.ipynb #628fb022
 import multiprocessing as mp
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
@@ -35,8 +36,8 @@ from .store import Store, StoreWriter, check_space
 from .surveys import check_survey, get_survey, nearest, pixel_sigma, save_survey
 
 # %% ../nbs/27_simulate.ipynb #f603f0de
-FAMILIES = {'lens':draw_lens, 'lens_faint':draw_lens, **LOOK_ALIKES}
-TRUTH = ('theta_e_arcsec','Einstein_area','q_mass','shear','z_lens','z_source','source_mag_r','source_r_half_arcsec','source_stamp','lens_mag_i','lens_r_half_arcsec','sigma_v_km_s','n_deflector','n_images',
+FAMILIES = {'lens':draw_lens, 'lens_faint':draw_lens, **LOOK_ALIKES} # Kind -> function: (rng, survey, ...) -> `Scene`
+TRUTH = ('theta_e_arcsec','Einstein_area','q_mass','shear','z_lens','z_source','source_mag_r','source_r_half_arcsec','source_stamp','lens_mag_i','lens_r_half_arcsec','sigma_v_km_s','n_deflector','n_images', # Columns that only the simulation knows
          'magnification','numb_pix_lensed_image','flux_lensed_image_in_sigma','snr_lensed_image','visible_pix','visible_run','visible_sectors')
 
 # %% ../nbs/27_simulate.ipynb #bdfdf3b4
@@ -105,7 +106,7 @@ def _unknown(what, got, known):
     return f"There is no {what} {got!r}.{nearest(got, known)} There are: {', '.join(known)}."
 
 # %% ../nbs/27_simulate.ipynb #9c2e643a
-MIXES = {'natural':NATURAL_MIX, 'hard':HARD_MIX}
+MIXES = {'natural':NATURAL_MIX, 'hard':HARD_MIX} # Name -> share of each kind
 
 def check_mix(
     families, # Name of one of `MIXES`, or weights by family
@@ -150,7 +151,7 @@ def run_blocks(
     fill,        # Function of a job: fills a block of images, gives its first row and what belongs to it
     jobs:list,   # One for each block
     workers:int, # Processes
-):               # Yields what `fill` gives, in order
+)->Iterator:     # Yields what `fill` gives, in order
     "Fill blocks of images, in this process or in several"
     if workers>1:
         with ProcessPoolExecutor(min(workers, len(jobs)), mp.get_context('spawn'), torch.set_num_threads, (1,)) as pool:
@@ -187,7 +188,7 @@ def simulate_store(
     sources=None,           # Folder of real galaxies to put behind the lenses; None: disks with clumps
     realism:Realism=REALISM,# What may go wrong in a picture
     progress:bool=True,     # Show a progress bar on stderr
-):                          # The opened `Store`
+)->Store:                   # Opened
     "Simulate a set of labelled cutouts; run again after an interruption, it goes on"
     if n<1 or workers<1: raise InputError(f"Need at least one image and one process, got n={n} and workers={workers}.")
     if dtype not in ('float32','float16'): raise InputError(f"Flux is kept as float32 or float16, got {dtype!r}.")
@@ -208,7 +209,7 @@ def simulate_store(
         return w.finish(_catalog(w.blocks(), kinds, store_name, seed))
 
 # %% ../nbs/27_simulate.ipynb #82637a5c
-RECIPE_KEYS = ('survey','pixels','n','lens_frac','faint_frac','families','seed','dtype','measured','population')
+RECIPE_KEYS = ('survey','pixels','n','lens_frac','faint_frac','families','seed','dtype','measured','population') # What of survey.json decides the pixels: a store goes on only if all are the same
 
 def _fields(what, make, given, where='a recipe'):
     "Call with the fields of a recipe, or say which field there is not"
@@ -296,7 +297,7 @@ def field_header(
     survey:Survey,           # Pixel scale and size of the field
     band:int,                # Number of the band
     centre_deg=(150., 2.),   # Right ascension and declination of the middle, degrees
-):                           # FITS header
+)->fits.Header:              # Of one band
     "Where and how one band of a field was taken"
     h,c,s = fits.Header(),(survey.size_pix+1)/2,survey.pixel_scale_arcsec/3600
     h.update(CTYPE1='RA---TAN', CTYPE2='DEC--TAN', CUNIT1='deg', CUNIT2='deg', CRPIX1=c, CRPIX2=c, CRVAL1=centre_deg[0], CRVAL2=centre_deg[1], CDELT1=-s, CDELT2=s,

@@ -17,7 +17,7 @@ from .core import InputError, Survey, check_catalog, check_output_folder, column
 from .pixels import border_sky
 
 # %% ../nbs/04_store.ipynb #269a0276
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1 # Of the files in the folder; goes into survey.json
 
 def _part(path, resume): return path.parent/(f'.{path.name}.part' if resume else f'.{path.name}.{os.getpid()}.tmp')
 
@@ -37,7 +37,7 @@ class StoreWriter:
         n:int,             # Number of images
         survey:Survey,     # Bands and size are needed
         dtype='float32',   # float32, float16 (scaled per band) or uint8 (composites)
-        scale=None,        # For float16: image = stored * scale, per band
+        scale=None,        # For float16: flux = stored * scale, per band
         roles:dict=None,   # Roles of columns lensnb does not know
         resume:bool=False, # Keep finished blocks if the job dies, and go on from them
         **meta,            # Anything worth keeping: seed, recipe, preset
@@ -121,7 +121,7 @@ def write_store(
     survey:Survey,        # `size_pix` may be left out
     dtype='float32',      # float32, float16 or uint8
     **meta,               # Kept in survey.json
-):                        # The opened `Store`
+)->object:                # The opened `Store`
     "Write arrays that are already in memory as a store"
     images = np.asarray(images)
     if images.ndim!=4 or images.shape[1]!=survey.n_band or images.shape[2]!=images.shape[3]: raise InputError(f"A store takes (n, {survey.n_band}, size, size) for the bands {' '.join(survey.bands)}; got {images.shape}.")
@@ -158,13 +158,13 @@ class Store:
 
 def is_store(
     path, # Any path
-)->bool:
+)->bool:  # True for a folder with a survey.json
     "Whether a folder is a store, whole or not"
     return (Path(path)/'survey.json').is_file()
 
 def open_store(
     path, # Folder of a store
-)->Store:
+)->Store: # Its pixels stay on disk until they are asked for
     "Open a store or say what is wrong with it"
     path = Path(path)
     if not path.is_dir() and (part := _part(path, True)).is_dir():

@@ -28,7 +28,7 @@ from .lensing import from_components, pixel_grid, ray_shoot, sersic, shear, sie
 from .pixels import border_sky
 from .scene import SUPERSAMPLE, band_rows, blur, photograph
 from .simulate import run_blocks
-from .store import StoreWriter
+from .store import Store, StoreWriter
 from .surveys import SURVEYS, check_survey, get_survey, nearest
 
 # %% ../nbs/29_subhalos.ipynb #aba27d9d
@@ -40,7 +40,7 @@ class Lens:
     source:object              # Function (x, y) -> brightness behind the lens, per arcsec²
     truth:dict                 # What only the simulation knows
     removed_arcsec:float = 0.  # Einstein radius that the smooth mass has given up for the substructure
-    mag:np.ndarray = None      # AB magnitudes of the source in `surveys.BANDS`, where the camera needs them
+    mag:np.ndarray = None      # AB magnitudes of the source in `surveys.BANDS`, (7,), where the camera needs them
     galaxy:tuple = ()          # Light of the lens, `Component`s
     centre:tuple = (0.,0.)     # Where the lens is in the picture, arcsec
 
@@ -71,9 +71,9 @@ def lensed_light(
     return light
 
 # %% ../nbs/29_subhalos.ipynb #0b6169aa
-SUB_TRUTH = ('theta_e_arcsec','q_mass','shear','z_lens','z_source','source_x_arcsec','source_y_arcsec','source_r_half_arcsec','snr_lensed_image',
+SUB_TRUTH = ('theta_e_arcsec','q_mass','shear','z_lens','z_source','source_x_arcsec','source_y_arcsec','source_r_half_arcsec','snr_lensed_image', # Columns that only the simulation knows
              'n_subhalo','subhalo_mass_msun','largest_subhalo_mass_msun','rod_mass_msun','rod_length_arcsec','deflection_rms_arcsec')
-CLASSES = ('none','cdm','vortex')
+CLASSES = ('none','cdm','vortex') # Kinds of dark matter, in the order of a network's outputs
 
 def _summary(kind, sub, half_length=None):
     "The truth columns of a substructure"
@@ -148,7 +148,7 @@ class Honest:
         for k in ('share','mass_msun','theta_e_arcsec','snr'):
             if not 0<getattr(self, k)[0]<=getattr(self, k)[1]: raise InputError(f"{k} is a lowest and a highest positive number, got {getattr(self, k)}.")
 
-HONEST = Honest()
+HONEST = Honest() # The lenses that the default draws
 CALM = replace(REALISM, trail=0., saturated=0., masked=0., cosmic=0.) # nights without accidents
 
 def draw_population(
@@ -216,7 +216,7 @@ def _model2_image(rng, lens, survey):
     return record(rng, image, survey, night, (), CLEAN)[0], float(np.sqrt((image**2).sum())/night.sigma(survey)[0])
 
 _HST = Survey('deeplense_model1', ('F814W',), pixel_scale_arcsec=0.05, size_pix=150, psf_fwhm_arcsec=(0.087,), seeing_scatter=0., approximate=True)
-PRESETS = {
+PRESETS = { # Name -> `Preset`
     'honest':Preset(_honest_lens, _honest_image),
     'deeplense_model1':Preset(_model1_lens, _model1_image, _HST, 'hst'),
     'deeplense_model2':Preset(_model2_lens, _model2_image, replace(SURVEYS['euclid'], name='deeplense_model2', size_pix=64), 'euclid'),
@@ -274,7 +274,7 @@ def shortcut_scores(
     return {k: (np.r_[radius['none'], v], np.repeat([0., 1.], [len(radius['none']), len(v)])) for k,v in radius.items() if k!='none'}
 
 # %% ../nbs/29_subhalos.ipynb #c291c202
-CLUMPS = 'subhalos.parquet'
+CLUMPS = 'subhalos.parquet' # File beside a store: every clump of every lens
 _stamps = lru_cache(read_stamps)
 
 def _fill(job):
@@ -300,7 +300,7 @@ def simulate_classes(
     how:Honest=HONEST,      # What the honest default draws
     sources=None,           # honest: folder of real galaxies to put behind the lenses; None: disks with clumps
     progress:bool=True,     # Show a progress bar on stderr
-):                          # The opened `Store`
+)->Store:                   # Opened
     "Simulate lenses without substructure, with subhalos and with a vortex; run again after an interruption, it goes on"
     if n<1 or workers<1: raise InputError(f"Need at least one image and one process, got n={n} and workers={workers}.")
     if preset!='honest' and (sources or how!=HONEST): raise InputError(f"Real galaxies and other populations of subhalos go with the preset honest; {preset} has sources and masses of its own.")

@@ -117,6 +117,7 @@ class ClassWatch(Watch):
         self.learn.history = self.rows
 
 class ClassLine(Bar):
+    "A line on stderr for every epoch: loss, macro AUC, accuracy"
     def after_epoch(self):
         if not self.watch.fresh or self.bar.disable: return
         r = self.watch.rows[-1]; self.bar.write(f"epoch {r['epoch']}: train loss {r['train_loss']:.4f}, validation loss {r['valid_loss']:.4f}, macro AUC {r['auc']:.4f}, accuracy {r['accuracy']:.3f}, {r['seconds']:.0f} s", file=sys.stderr)
@@ -260,9 +261,11 @@ class Familiar:
         got = cls(c.location_, v/np.sqrt(w), 0.)
         return replace(got, limit=float(np.quantile(got.distance(others), 1-tail)))
     def save(self, path):
+        "Write a safetensors file"
         with atomic_file(path) as tmp: save_file({k: torch.tensor(np.ascontiguousarray(np.atleast_1d(v)), dtype=torch.float32) for k,v in vars(self).items()}, tmp)
     @classmethod
     def load(cls, path):
+        "Read what `save` wrote"
         d = {k:v.numpy().astype(float) for k,v in load_file(path).items()}
         return cls(d['mean'], d['axes'], float(d['limit'][0]))
 

@@ -241,7 +241,7 @@ def finish(
 def candidate_cutouts(
     folder,                  # Of a finished job
     candidates:pd.DataFrame, # Of `finish`
-):                           # `Cutouts`, one for each candidate
+)->object:                   # `Cutouts`, one for each candidate
     "Candidates as cutouts, for pictures and class activation maps"
     job = _source(str(folder), not _lists_files(folder))
     if job.settings['bands']: return mosaic_cutouts(job.source, candidates[['id','ra_deg','dec_deg']].reset_index(drop=True), job.side)

@@ -19,9 +19,9 @@ from scipy.ndimage import zoom
 from .core import InputError, PER_BAND, Survey, atomic_file, pick_bands
 
 # %% ../nbs/05_surveys.ipynb #a0bdbf91
-BANDS = ('u','g','r','i','z','VIS','F814W')
-GRI = ('g','r','i')
-SURVEYS = {s.name:s for s in (
+BANDS = ('u','g','r','i','z','VIS','F814W') # Bands that simulated galaxies have light in, by wavelength
+GRI = ('g','r','i') # Bands of a colour picture
+SURVEYS = {s.name:s for s in ( # Name -> `Survey`
     Survey('lsst', GRI, pixel_scale_arcsec=0.2, size_pix=64, psf_fwhm_arcsec=(0.77,0.73,0.71), zero_point_mag=(28.30,28.13,27.79),
         sky_mag_arcsec2=(22.26,21.2,20.48), exposure_s=(15.,15.,15.), n_exposure=(40,92,92), read_noise_e=10.),
     Survey('des', GRI, pixel_scale_arcsec=0.263, size_pix=64, psf_fwhm_arcsec=(1.12,0.96,0.88), zero_point_mag=(26.58,26.78,26.75),
@@ -36,7 +36,11 @@ SURVEYS = {s.name:s for s in (
         sky_mag_arcsec2=(22.3,), exposure_s=(500.,), n_exposure=(4,), read_noise_e=4., approximate=True))}
 
 # %% ../nbs/05_surveys.ipynb #20181e98
-def pixel_area(survey): return survey.pixel_scale_arcsec**2
+def pixel_area(
+    survey:Survey, # With a pixel scale
+)->float:          # arcsec²
+    "Area of a pixel on the sky"
+    return survey.pixel_scale_arcsec**2
 
 def sky_flux(
     survey:Survey, # Survey with sky and zero points
@@ -70,9 +74,9 @@ def depth(
     return survey.zero_point_mag-2.5*np.log10(5*pixel_sigma(survey)*np.sqrt(shared))
 
 # %% ../nbs/05_surveys.ipynb #5f5f1f75
-STRETCH = dict(kind='humvi', zero_point_mag=30., alpha=0.0355, q=2.5, scales=[1.7,0.6,0.4], offsets=[-3.,-2.,-2.], smooth_pix=0.545, jitter=1., noise=2.5, noise_scatter=0.4)
-LUPTON = dict(kind='lupton', stretch=30., q=8., scales=[1.4,1.,0.75], offsets=[0.,0.,0.], smooth_pix=0., jitter=1., noise=1., noise_scatter=0.2)
-STRETCHES = {'lsst':STRETCH, 'cfhtls':{**STRETCH, 'noise':1., 'noise_scatter':0.13, 'jitter':0.2}}
+STRETCH = dict(kind='humvi', zero_point_mag=30., alpha=0.0355, q=2.5, scales=[1.7,0.6,0.4], offsets=[-3.,-2.,-2.], smooth_pix=0.545, jitter=1., noise=2.5, noise_scatter=0.4) # Stretch of a picture where a survey names none
+LUPTON = dict(kind='lupton', stretch=30., q=8., scales=[1.4,1.,0.75], offsets=[0.,0.,0.], smooth_pix=0., jitter=1., noise=1., noise_scatter=0.2) # Another one, after Lupton et al. 2004
+STRETCHES = {'lsst':STRETCH, 'cfhtls':{**STRETCH, 'noise':1., 'noise_scatter':0.13, 'jitter':0.2}} # Name of a survey -> the stretch of its pictures
 
 def nearest(
     name,      # What was asked for
@@ -127,7 +131,7 @@ def check_survey(
 # %% ../nbs/05_surveys.ipynb #99829f0b
 def read_psf(
     path,           # FITS or .npy file, (side, side) with an odd side
-)->np.ndarray:      # float64, sums to one
+)->np.ndarray:      # (side, side), float64, sums to one
     "A picture of the PSF"
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f"The picture of the PSF should be in {path}, but there is no such file.")

@@ -11,6 +11,7 @@ __all__ = ['Worker', 'within', 'reason', 'server_and_key', 'answers', 'tracking_
 
 # %% ../nbs/61_track.ipynb #28a0cfd1
 import json, os, queue, re, secrets, shlex, struct, sys, threading, time
+from collections.abc import Iterator
 from concurrent.futures import Future
 from functools import partial
 from io import BytesIO
@@ -56,15 +57,13 @@ class Worker:
         except queue.Full as e: out.set_exception(e)
         return out
 
-    def now(self, seconds:float, f, *args, **kwargs):
-        "Do a call after those before it, and wait so long for what it gives"
-        return self.later(f, *args, **kwargs).result(seconds)
+    def now(self, seconds:float, f, *args, **kwargs): "Do a call after those before it, and wait so long for what it gives"; return self.later(f, *args, **kwargs).result(seconds)
 
 # %% ../nbs/61_track.ipynb #a306cb4c
 def within(
     seconds:float, # How long to wait, s
     f,             # Function without arguments
-):                 # What it gives
+)->object:         # What it gives
     "Call a function, but wait for it no longer than this"
     worker = Worker()
     try: return worker.now(seconds, f)
@@ -78,7 +77,8 @@ def reason(
     return ' '.join(str(e).split())[:200].rstrip('. ') or type(e).__name__
 
 # %% ../nbs/61_track.ipynb #d8e14ea5
-def server_and_key():
+def server_and_key(
+)->tuple: # Address; True where there is a key
     "Address of the W&B server, and whether there is a key for it; nobody is asked"
     from wandb.sdk import wandb_setup
     from wandb.sdk.lib import wbauth
@@ -119,7 +119,7 @@ def tracking_mode(
 # %% ../nbs/61_track.ipynb #aeb487c8
 def records(
     path, # A file run-ID.wandb
-):        # Yields W&B's records (protocol buffers)
+)->Iterator: # Yields W&B's records (protocol buffers)
     "What a W&B file holds, up to where it was cut"
     from wandb.proto.wandb_internal_pb2 import Record
     data,at,parts = Path(path).read_bytes(),7,b''
@@ -171,7 +171,7 @@ def open_wandb(
     mode:str,         # 'offline' or 'online'
     id:str,           # A run with this id is gone on with
     patience_s:float, # How long to wait for the last uploads, s
-):                    # A run of the package wandb
+)->object:            # A run of the package wandb
     "Ask the package wandb for a run"
     import wandb
     w,quiet = cfg.wandb,dict(silent=True, console='off', symlink=False, disable_git=True, disable_code=True, save_code=False)
@@ -210,7 +210,7 @@ class Guard:
 
     def __bool__(self): return self.mode!='off'
     @property
-    def command(self): return f"wandb sync {'--include-online '*bool(self.url)}{shlex.quote(str(self.folder))}"
+    def command(self)->str: "What sends a run that was kept in a file"; return f"wandb sync {'--include-online '*bool(self.url)}{shlex.quote(str(self.folder))}"
     def later(self, f, *args, **kwargs):
         "Do a call soon"
         if not self: return
@@ -257,7 +257,7 @@ def picture(
 def some_of_both(
     y:np.ndarray, # 0 or 1, (n,)
     n:int,        # How many
-)->np.ndarray:    # Positions, ascending
+)->np.ndarray:    # Positions, ascending, (m,)
     "The first few of each class"
     lens,other = np.flatnonzero(y>.5),np.flatnonzero(y<=.5)
     k = min(max(n//2, n-len(other)), len(lens))
@@ -327,7 +327,7 @@ def send_results(
     what:dict, # Of `results`
     step:int,  # The last one
     name:str,  # Of the artifact
-):             # The artifact
+)->object:     # The artifact; None without files
     "Log figures, charts, summary and artifact"
     import wandb
     charts = dict(confusion=wandb.plot.confusion_matrix(y_true=what['truth'], preds=what['called'], class_names=['not a lens', 'lens'], title='Confusion matrix'))

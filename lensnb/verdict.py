@@ -82,7 +82,7 @@ def _range(figure): return f"{number_text(figure['lo'])} to {number_text(figure[
 def _percent(figure): return f"{100*figure['value']:.3g} % ({100*figure['lo']:.3g} to {100*figure['hi']:.3g} %)"
 
 # %% ../nbs/46_verdict.ipynb #dcb1a83a
-FIGURES = dict(auc='area under the ROC curve', auprc='area under the precision-recall curve', tpr0='completeness before the first false positive (TPR0)', tpr10='completeness before the tenth (TPR10)',
+FIGURES = dict(auc='area under the ROC curve', auprc='area under the precision-recall curve', tpr0='completeness before the first false positive (TPR0)', tpr10='completeness before the tenth (TPR10)', # Figure -> its name in a sentence
     tpr_at_fpr='completeness at a false-positive rate of {}', purity_at_completeness='purity at a completeness of {}', completeness_at_purity='completeness at a purity of {}',
     precision_at_k='purity of the best {}', recall_at_k='completeness of the best {}', inspected_per_lens='objects inspected per lens, best {}',
     tpr='completeness at the threshold', fpr='false-positive rate at the threshold', precision='purity at the threshold', f1='F1 at the threshold', accuracy='accuracy at the threshold')

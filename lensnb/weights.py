@@ -26,7 +26,7 @@ from .core import InputError, Survey, atomic_file, read_json, write_json
 from .pixels import Normalisation, centre_crop
 
 # %% ../nbs/54_weights.ipynb #410a3623
-CARD_VERSION = 2
+CARD_VERSION = 2 # Of the card's form
 
 @dataclass(frozen=True)
 class WeightCard:
@@ -52,7 +52,7 @@ class WeightCard:
     metrics:dict=field(default_factory=dict) # Validation figures with intervals
     licence:str='Apache-2.0'             # Of the weights
     sha256:str=''                        # Of the tensor file
-    format_version:int=CARD_VERSION
+    format_version:int=CARD_VERSION # Of the form of the card
 
     def __post_init__(self):
         for f in fields(self):
@@ -61,9 +61,13 @@ class WeightCard:
         if (n := self.options.get('columns', 0))!=len(self.meta_columns): raise InputError(f"The card of {self.name!r} describes {len(self.meta_columns)} catalogue columns, and its network takes {n}. Was it edited by hand?")
         if not 0<=self.threshold<=1: raise InputError(f"The threshold of {self.name!r} must be a probability, got {self.threshold}.")
     @property
-    def n_out(self): return 1 if len(self.classes)==2 else len(self.classes)
+    def n_out(self)->int:
+        "Outputs of the network: one for two classes"
+        return 1 if len(self.classes)==2 else len(self.classes)
     @property
-    def norm(self): return Normalisation.from_dict(self.normalisation)
+    def norm(self)->Normalisation:
+        "How pixels become network input"
+        return Normalisation.from_dict(self.normalisation)
 
 # %% ../nbs/54_weights.ipynb #b40e4416
 def probability(
@@ -240,8 +244,8 @@ def fit_pixels(
 def as_input(
     card:WeightCard,   # Of the network
     x:np.ndarray,      # Cutouts of the card's size, (n, band, size_pix, size_pix)
-    sky=None,          # Sky level of each, (n, band); None: measured
-    sigma=None,        # Its noise, (n, band)
+    sky=None,          # Sky level of each, flux, (n, band); None: measured
+    sigma=None,        # Its noise, flux, (n, band)
 )->torch.Tensor:       # What the network takes, (n, band, size_pix, size_pix)
     "Normalise cutouts as the card says"
     norm = card.norm

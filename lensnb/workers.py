@@ -9,6 +9,7 @@ __all__ = ['TRIES', 'locked', 'ahead', 'warm_up', 'cool_down', 'run_local', 'tou
 
 # %% ../nbs/83_workers.ipynb #5c49ff2e
 import errno, multiprocessing as mp, os, platform, signal
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.forkserver import _forkserver, ensure_running
@@ -21,7 +22,7 @@ from .core import InputError, need
 @contextmanager
 def locked(
     folder, # Folder of a job; made if need be
-):          # Yields it as a Path
+)->Iterator[Path]: # Yields it
     "Own a folder as long as the block runs"
     import fcntl
     folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +40,7 @@ def locked(
 def ahead(
     items,      # Any generator
     n:int=2,    # Items made in advance, at most
-):              # Yields the same
+)->Iterator:    # Yields the same
     "Run a generator in a thread, a little ahead of its reader"
     queue,stop = Queue(n),Event()
     def put(o):
@@ -62,9 +63,10 @@ def ahead(
     finally: stop.set()
 
 # %% ../nbs/83_workers.ipynb #e5fb6003
-TRIES = 3
+TRIES = 3 # How often a task is begun before it is given up
 
-def warm_up():
+def warm_up(
+)->object: # Context of multiprocessing that forks from it
     "Start the process that workers of this machine are forked from: it imports while the caller plans; returns at once"
     ctx = mp.get_context('forkserver'); ctx.set_forkserver_preload(['torch', 'lensnb.survey', 'lensnb.engine'])
     ensure_running()
@@ -111,7 +113,7 @@ def run_local(
     tasks,           # Numbers of the shards to do
     workers:int=1,   # Processes
     threads:int=1,   # Threads of each
-):                   # Yields each task when it is done
+)->Iterator[int]:    # Yields each task when it is done
     "Do tasks in processes of this machine, whatever kills one of them"
     ctx = warm_up()
     todo,died,pool = list(tasks)[::-1],{},[]
@@ -156,7 +158,7 @@ def run_dask(
     scheduler:str=None, # Address of a cluster; None: one of processes on this machine
     workers:int=1,   # Processes, without an address
     ahead_of:int=4,  # Tasks a worker that wait in the scheduler
-):                   # Yields each task when it is done
+)->Iterator[int]:    # Yields each task when it is done
     "Do tasks on a dask cluster"
     distributed = need('distributed', 'survey')
     try: client = distributed.Client(scheduler, timeout='10s') if scheduler else distributed.Client(distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50))

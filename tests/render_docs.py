@@ -21,17 +21,20 @@ ROOT = Path(__file__).parent.parent
 HEAVIEST = 300_000   # bytes of a figure
 DIRECTIVE = re.compile(r'^#\s*\|\s*([\w-]+)\s*:?\s*(.*)$')
 CSS = '''
-:root{color-scheme:light dark;--ink:#1d2330;--paper:#fff;--soft:#586273;--side:#f4f6f9;--link:#1f4e8c;--box:#f6f7f9;--line:#dde}
-@media(prefers-color-scheme:dark){:root{--ink:#dfe4ec;--paper:#171a21;--soft:#9aa6b8;--side:#1e222b;--link:#8db9f2;--box:#20252e;--line:#3a4250}img{background:#fff}}
+:root{color-scheme:light dark;--ink:#1d2330;--paper:#fff;--soft:#586273;--side:#f4f6f9;--link:#1f4e8c;--box:#f6f7f9;--line:#dde;--word:#00588f;--text:#1b6b3a;--number:#8a3b00;--note:#5a6270;--error:#a4002c}
+@media(prefers-color-scheme:dark){:root{--ink:#dfe4ec;--paper:#171a21;--soft:#9aa6b8;--side:#1e222b;--link:#8db9f2;--box:#20252e;--line:#3a4250;--word:#7cc4ff;--text:#8fd6a2;--number:#f0b27a;--note:#a3adbb;--error:#ff9aa8}img{background:#fff}}
 html{background:var(--paper)}body{font:16px/1.55 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:56rem;margin:0 auto;padding:0 2rem 4rem 17rem}a{color:var(--link)}
 nav.side{position:fixed;left:0;top:0;width:12.5rem;height:100%;overflow:auto;background:var(--side);padding:1rem 1.2rem;font-size:.92em}
 nav.side ul{list-style:none;padding:0;margin:.2rem 0}nav.side a{display:block;padding:.12rem 0;color:var(--link);text-decoration:none}nav.side summary{cursor:pointer;font-weight:600;margin-top:.5rem}
-nav.side .here{font-weight:700}h1.title{margin:1.6rem 0 0}p.subtitle{font-size:1.2rem;color:var(--soft);margin:.2rem 0 1.4rem}
-pre{background:var(--box);padding:.6rem .8rem;overflow:auto;font-size:.84em;line-height:1.4;border-radius:4px}code{font-size:.92em}
+nav.side .here{font-weight:700}h1.title{margin:1.6rem 0 0}p.subtitle{font-size:1.2rem;color:var(--soft);margin:.2rem 0 1.4rem}.top{display:none}
+pre,div.sourceCode{background:var(--box);border-radius:4px}pre{padding:.6rem .8rem;overflow:auto;font-size:.84em;line-height:1.4}code{font-size:.92em}div.sourceCode pre{background:none}
+code span,code span.st,code span.ss{color:var(--ink)}code span:is(.kw,.cf,.im){color:var(--word)}code span:is(.st,.ss,.vs,.ch,.sc){color:var(--text)}code span:is(.dv,.bn,.fl,.cn,.va){color:var(--number)}code span:is(.co,.do,.an,.cv,.in){color:var(--note)}
+code span:is(.fu,.bu,.op,.at,.dt,.ot,.pp,.ex){color:var(--ink)}code span:is(.er,.al,.wa){color:var(--error)}
 .out pre{background:none;border-left:2px solid #f2a27b;border-radius:0;margin-left:.8rem}
-table{border-collapse:collapse;font-size:.9em;display:block;overflow:auto}td,th{padding:.2rem .7rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
+table{border:0;border-collapse:collapse;font-size:.9em;display:block;overflow:auto}td,th{padding:.2rem .7rem;border:0;border-bottom:1px solid var(--line);text-align:left!important;vertical-align:top}
 img{max-width:100%;height:auto}figure{margin:1rem 0}figcaption{color:var(--soft);font-size:.9em}#TOC{font-size:.9em;border-left:3px solid var(--line);padding-left:.5rem}#TOC ul{padding-left:1.2rem}
-@media(max-width:60rem){body{padding:0 1rem 3rem}nav.side{position:static;width:auto;height:auto;max-height:14rem;margin:0 -1rem}p,li{overflow-wrap:anywhere}}
+@media(max-width:60rem){body{display:flex;flex-direction:column;padding:0 1rem 3rem}main{min-width:0}nav.side{order:2;position:static;box-sizing:border-box;width:100%;height:auto;margin-top:2rem}p,li{overflow-wrap:anywhere}
+.top{display:flex;justify-content:space-between;padding:.6rem 0;border-bottom:1px solid var(--line)}}
 '''
 
 
@@ -82,7 +85,14 @@ def navigation(here, page, meta):
     "The pages by section, the present one marked and its section open"
     def link(n): return f'<li><a href="{page[n]}"{" class=here" if n == here else ""}>{html.escape(str(meta[n].get("title", n)))}</a></li>'
     parts = [f'<details{" open" if name in ("Start here", "Guides") or here in some else ""}><summary>{html.escape(name)}</summary><ul>{"".join(map(link, some))}</ul></details>' for name, some in sections()]
-    return f'<nav class="side" aria-label="pages"><b><a href="{page["index.ipynb"]}">lensnb</a></b>{"".join(parts)}</nav>'
+    home = f'<a href="{page["index.ipynb"]}">lensnb</a>'
+    return f'<nav class="top" aria-label="top">{home}<a href="#pages">all pages</a></nav><nav class="side" id="pages" aria-label="pages"><b>{home}</b>{"".join(parts)}</nav><main>'
+
+
+def reachable(text):
+    "What scrolls can be reached by keyboard, and an empty cell is no head of a column"
+    text = re.sub(r'<(div class="sourceCode"|pre(?! class="sourceCode)|table)(?=[ >])', r'<\1 tabindex="0"', text)
+    return re.sub(r'<th(?: [^>]*)?>\s*</th>', '<td></td>', text)
 
 
 def build(proc, out):
@@ -94,17 +104,18 @@ def build(proc, out):
     nbs = {f.relative_to(proc).as_posix(): json.loads(f.read_text(encoding='utf-8')) for f in sorted(proc.rglob('*.ipynb'))}
     meta = {n: next((yaml.safe_load(''.join(c['source']).strip().strip('-')) or {} for c in nb['cells'] if c['cell_type'] == 'raw'), {}) for n, nb in nbs.items()}
     page = {n: '-'.join([*Path(n).parent.parts, meta[n].get('output-file', Path(n).stem + '.html')]) for n in nbs}   # of folders too, side by side
-    head, side = out/'.head.html', out/'.side.html'
+    head, side, foot = out/'.head.html', out/'.side.html', out/'.foot.html'
+    foot.write_text('</main>')
     icon = '<link rel="icon" href="images/favicon.svg" type="image/svg+xml">' if (out/'images'/'favicon.svg').exists() else ''
     head.write_text(f'<meta name="viewport" content="width=device-width">{icon}<style>{CSS}</style>')
     for n, nb in nbs.items():
         md = '\n\n'.join(x for c in nb['cells'] if c['cell_type'] != 'raw' for x in cell_markdown(c, figures, n.removesuffix('.ipynb').replace('/', '-')))
         md = re.sub(r'\]\(([\w./-]+\.ipynb)(?=[)#])', lambda m, n=n: "](" + page.get(posixpath.normpath(f'{posixpath.dirname(n)}/{m[1]}').lstrip('/'), m[1]), md)   # as Quarto does
         side.write_text(navigation(n, page, meta), encoding='utf-8')
-        subprocess.run([pandoc(), '-f', 'markdown', '-t', 'html5', '-s', '--toc', '--toc-depth=3', '--mathml', '-H', head, '-B', side, '-M', 'lang=en',
+        subprocess.run([pandoc(), '-f', 'markdown', '-t', 'html5', '-s', '--toc', '--toc-depth=3', '--mathml', '-H', head, '-B', side, '-A', foot, '-M', 'lang=en',
                         '-M', f'title={meta[n].get("title", n)}', '-M', f'subtitle={meta[n].get("description") or ""}', '-o', out/page[n]], input=md, text=True, check=True)
-    head.unlink()
-    side.unlink()
+        (out/page[n]).write_text(reachable((out/page[n]).read_text(encoding='utf-8')), encoding='utf-8')
+    for o in (head, side, foot): o.unlink()
     return page, meta
 
 

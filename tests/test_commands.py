@@ -122,3 +122,15 @@ def test_wandb_offline(tmp_path, flux, monkeypatch):
     keys = set().union(*back['history'])
     assert {'loss', 'lr', 'valid_loss', 'auc', 'validation', 'roc_figure', 'confusion_figure', 'roc_table', 'confusion_table'} <= keys, keys
     assert back['config']['train']['epochs'] == 1 and back['summary']['final']['auc'] and back['artifacts'], back
+
+
+def test_images_without_a_finder_are_told_so(tmp_path, ten):
+    "Ten files in a band that no released network takes: what came, and what there is for it"
+    from lensnb.cli import _open_for
+    from lensnb.core import InputError, Survey
+    images, cat, _ = ten
+    write_cutouts(tmp_path/'vis', images[:, :1], cat, Survey('space', ('VIS',), pixel_scale_arcsec=.1), 'fits-per-band')
+    with pytest.raises(InputError, match='VIS; g r i is missing.*For VIS there are no released weights yet'): _open_for(('g', 'r', 'i'), tmp_path/'vis', None, None, None, None)
+    write_cutouts(tmp_path/'gri', images, cat, Survey('ground', ('g', 'r', 'i'), pixel_scale_arcsec=.2), 'fits-per-band')
+    with pytest.raises(InputError, match='For g r i there is .*small-flux'): _open_for(('F814W',), tmp_path/'gri', None, None, None, None)
+    assert len(_open_for(('g', 'r', 'i'), tmp_path/'gri', None, None, None, None)) == 10
