@@ -13,7 +13,7 @@ from lensnb.weights import load_weights, save_weights
 
 ROOT = Path(__file__).parent.parent
 NETS = {'small-flux': ['--pixels', 'flux'], 'small-composite': ['--pixels', 'composite8'], 'small-composite-lite0': ['--pixels', 'composite8'], 'small-hst': ['--survey', 'hst', '--dtype', 'float16']}
-CONFIG = {'small-composite-lite0': ['model.name=tf_efficientnet_lite0', 'model.pretrained=imagenet', 'train.epochs=10', 'train.precision=bf16', 'train.channels_last=true'],
+CONFIG = {'small-composite-lite0': ['model.name=tf_efficientnet_lite0', 'model.pretrained=imagenet', 'train.epochs=6', 'train.precision=bf16', 'train.channels_last=true'],
           'small-hst': ['data.size_pix=96', 'train.epochs=8', 'train.precision=bf16', 'train.channels_last=true']}
 N_TRAIN = {'small-hst': 8000}
 

@@ -272,7 +272,7 @@ def anomaly(a):
             keep('anomaly', [r for r in rows if r['run'] == name], ('run', 'score'))
             to = ROOT/'weights'/f'{RELEASED[preset]}-{kind}'
             net.save(to, {k: v for k, v in net.card.data.items() if k not in ('n_code', 'ordinary')}, auc={r['score']: r['auc'] for r in rows if r['run'] == name})
-            (to/'config.yaml').write_text((out/'config.yaml').read_text().replace(f'{ROOT}/', ''))
+            for f in ('config.yaml', 'history.csv'): (to/f).write_text((out/f).read_text().replace(f'{ROOT}/', ''))
 
 
 def road(a):
