@@ -6,7 +6,7 @@ Docs: https://lensnb.github.io/lensnb/handoff.html.md"""
 
 # %% auto #0
 __all__ = ['fit_lens_light', 'isophote_light', 'resample', 'Prepared', 'arc_numbers', 'prepare', 'Seen', 'measure_seen',
-           'refusals', 'noise_map', 'write_for_modelling']
+           'refusals', 'noise_map', 'star_image', 'write_for_modelling']
 
 # %% ../nbs/84_handoff.ipynb #1706ef9c
 import math
@@ -20,7 +20,7 @@ from .core import InputError, Survey, atomic_folder, need, pick_bands
 from .galaxies import isophotes
 from .pixels import Normalisation, border_sky, centre_crop
 from .scene import SUPERSAMPLE, photograph
-from .surveys import electrons
+from .surveys import electrons, read_psf
 from .lensing import pixel_grid
 
 # %% ../nbs/84_handoff.ipynb #37f88156
@@ -173,6 +173,10 @@ def refusals(
     return out
 
 # %% ../nbs/84_handoff.ipynb #386f65af
+def _photons(survey, band):
+    "Electrons for each unit of flux; infinite where the survey does not say"
+    return float(electrons(survey)[band]) if survey.exposure_s is not None or survey.depth_5sigma_mag is not None else math.inf
+
 def noise_map(
     image:np.ndarray, # Flux, (height, width)
     survey:Survey,    # Exposures or depth, if known; one band
@@ -180,8 +184,19 @@ def noise_map(
 )->np.ndarray:        # Standard deviation of every pixel, same shape
     "Noise of the sky and of the source"
     sky,sigma = (float(v[0]) for v in border_sky(image[None]))
-    photons = float(electrons(survey)[band]) if survey.exposure_s is not None or survey.depth_5sigma_mag is not None else math.inf
-    return np.sqrt(sigma**2+np.maximum(image-sky, 0)/photons).astype(np.float32)
+    return np.sqrt(sigma**2+np.maximum(image-sky, 0)/_photons(survey, band)).astype(np.float32)
+
+def star_image(
+    survey:Survey,   # Pixel scale and PSF: a picture of it or its width
+    band:int=0,      # Which of its bands
+)->np.ndarray:       # Sum 1, (size, size) with an odd size
+    "What a star in the middle of a pixel looks like"
+    one = pick_bands(survey, survey.bands[band:band+1]); fwhm,scale = one.psf_fwhm_arcsec,one.pixel_scale_arcsec
+    reach,fine = (3*fwhm[0], 5) if one.psf_image is None else ((len(read_psf(one.psf_image[0]))-1)/2*one.psf_image_scale_arcsec, SUPERSAMPLE)
+    size = 2*math.ceil(reach/scale-1e-6)+1; n = size*fine
+    point = torch.zeros(1, n, n); point[:, (n-1)//2:n//2+1, (n-1)//2:n//2+1] = 1 # one fine point, or the four round the middle
+    psf = photograph(point, replace(one, size_pix=size), fwhm, supersample=fine)[0].numpy()
+    return psf/psf.sum()
 
 def write_for_modelling(
     folder,             # Folder to make
@@ -193,13 +208,11 @@ def write_for_modelling(
     "Leave image.fits, noise_map.fits and psf.fits of a candidate"
     fits = need('astropy.io.fits')
     if survey.pixel_scale_arcsec is None or survey.psf_fwhm_arcsec is None: raise InputError(f"A lens model needs the pixel scale and the PSF, and those of {survey.name!r} are not both known. Give them, e.g. with --pixel-scale and --psf-fwhm.")
-    image = np.asarray(cutout[band], np.float32); sky = float(border_sky(image[None])[0][0]); size = 2*math.ceil(3*survey.psf_fwhm_arcsec[band]/survey.pixel_scale_arcsec)+1
-    one = replace(survey, bands=survey.bands[band:band+1], size_pix=size, psf_image=None, psf_fwhm_arcsec=survey.psf_fwhm_arcsec[band:band+1], zero_point_mag=None, sky_mag_arcsec2=None, exposure_s=None, n_exposure=None, depth_5sigma_mag=None)
-    point = np.zeros((size*SUPERSAMPLE,)*2, np.float32); m = size*SUPERSAMPLE//2; point[m-SUPERSAMPLE//2:m+SUPERSAMPLE//2+SUPERSAMPLE%2, m-SUPERSAMPLE//2:m+SUPERSAMPLE//2+SUPERSAMPLE%2] = 1
-    psf = photograph(torch.from_numpy(point)[None], one, one.psf_fwhm_arcsec)[0].numpy()
+    image = np.asarray(cutout[band], np.float32); sky = float(border_sky(image[None])[0][0])
     with atomic_folder(folder) as tmp:
-        for name,x in (('image', image-sky), ('noise_map', noise_map(image, survey, band)), ('psf', psf/psf.sum())):
-            head = fits.Header(dict(PIXSCALE=survey.pixel_scale_arcsec, FILTER=survey.bands[band], SURVEY=survey.name, **{k.upper()[:8]: v for k,v in header.items()}))
-            head.comments['PIXSCALE'] = 'arcsec per pixel'
+        for name,x in (('image', image-sky), ('noise_map', noise_map(image, survey, band)), ('psf', star_image(survey, band))):
+            head = fits.Header(dict(PIXSCALE=survey.pixel_scale_arcsec, FILTER=survey.bands[band], SURVEY=survey.name, ROWORDER='BOTTOM-UP', **{k.upper()[:8]: v for k,v in header.items()}))
+            head.comments['PIXSCALE'] = 'arcsec per pixel'; head.comments['ROWORDER'] = 'row 0 is the bottom, as in FITS'
+            if name=='noise_map': head['NOISE'] = 'sky and photons' if math.isfinite(_photons(survey, band)) else 'sky'
             fits.PrimaryHDU(x.astype(np.float32), head).writeto(tmp/f'{name}.fits')
     return Path(folder)
