@@ -47,16 +47,22 @@ def copy_of_repository(to):
 def code_cells(path): return [c for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code' and ''.join(c['source']).strip()]
 
 
-def run_in_browser(page, url, path, longest):
+def run_in_browser(page, url, path, longest, too_late):
     "Seconds that all cells took, by the clock of somebody who watches"
     page.goto(url, wait_until='domcontentloaded')
     page.wait_for_selector(IDLE, timeout=120_000, state='attached')
-    page.locator('.lm-MenuBar-itemLabel', has_text='Run').first.click()
-    entry = page.locator('.lm-Menu-itemLabel').get_by_text('Run All Cells', exact=True)
-    entry.wait_for()
-    start = time.time()
-    entry.click()
-    page.wait_for_selector(BUSY, timeout=30_000, state='attached')
+    for attempt in range(5):   # a page that is still arranging itself swallows clicks
+        time.sleep(3)
+        page.locator('.lm-MenuBar-itemLabel', has_text='Run').first.click()
+        entry = page.locator('.lm-Menu-itemLabel').get_by_text('Run All Cells', exact=True)
+        entry.wait_for()
+        start = time.time()
+        entry.click()
+        try:
+            page.wait_for_selector(BUSY, timeout=20_000, state='attached')
+            break
+        except too_late:
+            if attempt == 4: raise
     while True:
         page.wait_for_selector(IDLE, timeout=max(1, longest-(time.time()-start))*1000, state='attached')
         end = time.time()
@@ -80,14 +86,16 @@ def main():
     names = a.notebooks or STARTERS
     if not a.jupyter: raise SystemExit('There is no jupyter-lab here. pip install jupyterlab, or name one with --jupyter.')
     if missing := [n for n in names if not (ROOT/'nbs'/'tutorials'/f'{n}.ipynb').is_file()]: raise SystemExit(f'There is no nbs/tutorials/{missing[0]}.ipynb.')
-    try: from playwright.sync_api import sync_playwright
+    try:
+        from playwright.sync_api import TimeoutError as PlaywrightTimeout
+        from playwright.sync_api import sync_playwright
     except ImportError: raise SystemExit('This needs a browser: pip install playwright, then playwright install chromium.') from None
     port, token, failed = free_port(), secrets.token_hex(16), []
     with tempfile.TemporaryDirectory() as tmp:
         copy_of_repository(Path(tmp))
         env = {**os.environ, 'PYTHONPATH': tmp, 'JUPYTER_CONFIG_DIR': f'{tmp}/.config', 'JUPYTER_DATA_DIR': f'{tmp}/.data'}
         env.pop('LENSNB_QUICK', None)
-        server = subprocess.Popen([a.jupyter, '--no-browser', '--allow-root', f'--port={port}', f'--ServerApp.root_dir={tmp}', f'--IdentityProvider.token={token}', '--LabApp.news_url=', '--check-for-updates-class=jupyterlab.NeverCheckForUpdate'], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        server = subprocess.Popen([a.jupyter, '--no-browser', '--allow-root', f'--port={port}', f'--ServerApp.root_dir={tmp}', f'--IdentityProvider.token={token}', '--LabApp.news_url=none', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate'], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             call = lambda path, method='GET': urllib.request.urlopen(urllib.request.Request(f'http://127.0.0.1:{port}{path}', method=method, headers={'Authorization': f'token {token}'}), timeout=30)
             for _ in range(120):
@@ -97,7 +105,7 @@ def main():
                 browser = play.chromium.launch(executable_path=a.chromium and shutil.which(a.chromium), args=['--no-sandbox'])
                 for name in names:
                     path, page = Path(tmp)/'nbs'/'tutorials'/f'{name}.ipynb', browser.new_page()
-                    seconds = run_in_browser(page, f'http://127.0.0.1:{port}/lab/tree/nbs/tutorials/{name}.ipynb?reset&token={token}', path, a.longest)
+                    seconds = run_in_browser(page, f'http://127.0.0.1:{port}/lab/tree/nbs/tutorials/{name}.ipynb?reset&token={token}', path, a.longest, PlaywrightTimeout)
                     cells = code_cells(path)
                     errors = sum(o['output_type'] == 'error' for c in cells for o in c['outputs'])
                     done = sum(c['execution_count'] is not None for c in cells)
