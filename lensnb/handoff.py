@@ -43,7 +43,9 @@ def fit_lens_light(
     r = np.hypot(*np.meshgrid(*(np.arange(len(image))-(len(image)-1)/2,)*2))*scale
     flux = np.sort((image-sky)[r<1].ravel()); near = max(float(flux.sum()), sigma)
     half = float(np.sort(r[r<1])[np.searchsorted(np.cumsum((image-sky)[r<1][np.argsort(r[r<1])]), near/2).clip(0, len(flux)-1)])
-    p,unit = np.array([math.log(near), 3., math.log(max(half, 0.15)), 0.8, 0.8, 0., 0., sky]),np.array([0.3, 1, 0.3, 0.2, 0.5, 0.02, 0.02, sigma])
+    x,y = (g.numpy() for g in pixel_grid(len(image), scale)); w = np.where(r<max(2*half, 3*scale), np.maximum(image-sky, 0), 0) # which way the middle is long
+    pa = 0.5*math.atan2(-2*(w*x*y).sum(), (w*(y*y-x*x)).sum())
+    p,unit = np.array([math.log(near), 3., math.log(max(half, 0.15)), 0.8, pa, 0., 0., sky]),np.array([0.3, 1, 0.3, 0.2, 0.5, 0.02, 0.02, sigma])
     low,high = np.array([p[0]-3, 0.5, math.log(0.1), 0.3, -2.5, -0.3, -0.3, sky-30*sigma]),np.array([p[0]+3, 6.5, math.log(5.), 1, 4, 0.3, 0.3, sky+sigma])
     noise = sigma*np.sqrt(1+(0.03*np.maximum(gaussian_filter(image-sky, 1), 0)/sigma)**2) # no profile fits a bright middle to the photon
     field = good = r<0.4*wide*scale
