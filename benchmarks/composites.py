@@ -1,6 +1,6 @@
 """Two networks for colour composites as one finder: chosen on one simulated store, judged on another, and on real candidates
 
-    python benchmarks/release_small.py --nets small-composite-lite0       # the second member, if weights/ lacks it
+    python benchmarks/release_small.py --nets small-composite-regnety       # the second member, if weights/ lacks it
     LENSNB_REAL_DATA=FOLDER python benchmarks/composites.py               # some minutes; without the folder the real images are left out
 
 `composite-choose` (1,200 lenses, 10,800 natural look-alikes) admits members one by one at a false-positive rate of 1e-3, calibrates and sets the
@@ -23,7 +23,7 @@ from lensnb.cutouts import open_cutouts
 from lensnb.ensemble import admit, apply_ensemble, correlation, fit_ensemble, save_ensemble
 from lensnb.predict import predict
 
-MEMBERS = ('small-composite', 'small-composite-lite0')
+MEMBERS = ('small-composite', 'small-composite-regnety')
 PAIR, FPR = 'composite-pair', 1e-3
 
 

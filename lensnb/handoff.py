@@ -39,6 +39,7 @@ def fit_lens_light(
     "The smooth galaxy in the middle"
     survey = replace(survey, size_pix=len(image), psf_image=None)
     sky,sigma = (float(v[0]) for v in border_sky(image[None])); scale,whole,wide = survey.pixel_scale_arcsec,survey,len(image)
+    if not sigma>0: raise InputError("The frame of the image has no noise at all (one value, or most pixels rounded to one), so nobody can say what is galaxy and what is sky. Give linear flux as it was measured, or take method='none'.")
     image = centre_crop(image, len(image)-2*int(0.09*len(image))); survey = replace(survey, size_pix=len(image)) # what is fitted
     r = np.hypot(*np.meshgrid(*(np.arange(len(image))-(len(image)-1)/2,)*2))*scale
     flux = np.sort((image-sky)[r<1].ravel()); near = max(float(flux.sum()), sigma)
