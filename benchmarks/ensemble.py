@@ -3,14 +3,15 @@
     python benchmarks/ensemble.py                        # some minutes, from the logits in benchmarks/results/survey-val
     python benchmarks/ensemble.py --release lsst-pair --published   # weights/lsst-pair, of weights that are released; chosen and fitted on all of survey-val
     python benchmarks/ensemble.py --release lsst-three   # the same of all runs, which are released with it; needs runs/
-    python benchmarks/ensemble.py --test lsst-pair       # opens survey-test and `calib-test` for a released ensemble; half an hour, most of it simulation
+    python benchmarks/ensemble.py --ece lsst-pair        # its calibration error on `calib-test`; some minutes
+    python benchmarks/ensemble.py --test lsst-pair       # opens survey-test for a released ensemble; half an hour, most of it simulation
 
 The halves never divide a group. On the first, members are admitted one by one (`ensemble.admit`, at a false-positive rate of 1e-3) and every
 way to combine them is fitted; on the second each is compared with the member that was best on the first, on the same objects. Where nobody is
 admitted, the best two are combined all the same, so that the table shows why. Rows `both` pool the two ways (each object scored by what the
 other half chose, as calibrated log-odds): twice the lenses, narrower intervals. The admission on all of `survey-val`, which decides what a release holds, is in the table too. Beside them: all members, and the seeds of one network.
 Tables: ensemble.csv, ensemble_admission.csv, ensemble_correlation.csv and ensemble_abstention.csv in benchmarks/results. `--test` writes ensemble_test.csv (every member and the whole on survey-test, gains over the member that was best on survey-val),
-ensemble_purity.csv (promised against found purity among the objects above some probabilities, survey-test) and ensemble_ece.csv (debiased calibration error on
+ensemble_purity.csv (promised against found purity among the objects above some probabilities, survey-test), `--ece` ensemble_ece.csv (debiased calibration error on
 `calib-test`, 20,000 objects that nothing was fitted on, half of them lenses).
 """
 import argparse
@@ -141,7 +142,7 @@ def scored(name, where):
 
 
 def test(name):
-    "A released ensemble and its members on survey-test and calib-test, neither of which had a hand in it"
+    "A released ensemble and its members on survey-test, which had no hand in it"
     card = read_ensemble(ROOT/'weights'/name)
     members = {k: scored(k, 'survey-test') for k in card.names}
     best = max(card.names, key=lambda k: read_card(ROOT/'weights'/k).metrics['survey-val']['tpr_1e-3'])
@@ -156,20 +157,28 @@ def test(name):
         found = proportion(whole.label[pick] == 1, group_codes(whole)[pick])
         purity.append(dict(p_lens_from=least, n=int(pick.sum()), promised=whole.p_lens[pick].mean(), found=found['value'], lo=found['lo'], hi=found['hi']))
     write_table(pd.DataFrame(purity).round(4), RESULTS/'ensemble_purity.csv')
+    for t in (pd.DataFrame(rows), pd.DataFrame(purity)): print(t.round(4).T.to_string())
+
+
+def calibrated(name):
+    "The calibration error of a released ensemble and its members on objects that nothing was fitted on"
+    card = read_ensemble(ROOT/'weights'/name)
     balanced = {k: scored(k, 'calib-test') for k in card.names}
     both = apply_ensemble(card, balanced, prior=.5)
     own = {k: replace(s, p_lens=apply_calibration(m['calibration'], s.logit, .5)) for (k, s), m in zip(balanced.items(), card.members, strict=True)}
     errors = pd.DataFrame([dict(finder=k, n=len(s), n_lens=int(s.label.sum()), **ece(s)) for k, s in {**own, name: both}.items()])
     write_table(errors.round(5), RESULTS/'ensemble_ece.csv')
-    for t in (pd.DataFrame(rows), pd.DataFrame(purity), errors): print(t.round(4).T.to_string())
+    print(errors.round(4).to_string(index=False))
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--release', metavar='NAME')
     p.add_argument('--published', action='store_true', help='admit weights that are released already, and no others')
+    p.add_argument('--ece', metavar='NAME', help='of a released ensemble')
     p.add_argument('--test', metavar='NAME', help='of a released ensemble')
     a = p.parse_args()
+    if a.ece: return calibrated(a.ece)
     if a.test: return test(a.test)
     release_ensemble(a.release, a.published) if a.release else tables()
 

@@ -37,7 +37,7 @@ from scipy.special import softmax
 
 from lensnb.anomaly import KINDS, load_anomaly, train_anomaly
 from lensnb.config import load_config
-from lensnb.core import InputError, Survey, scene_rng, write_table
+from lensnb.core import InputError, Survey, pick_bands, scene_rng, write_table
 from lensnb.cutouts import open_cutouts
 from lensnb.data import Feed
 from lensnb.handoff import prepare
@@ -215,7 +215,7 @@ def refused(a):
     "How often a lens is refused, by what is wrong with it"
     c, hst, rng = load_classifier(RELEASED['honest']), preset_survey('honest'), np.random.default_rng(7)
     soft, r = replace(hst, psf_fwhm_arcsec=(2*hst.psf_fwhm_arcsec[0],)), get_survey('lsst')
-    ground = replace(r, bands=('r',), psf_fwhm_arcsec=r.psf_fwhm_arcsec[1:2])
+    ground = pick_bands(r, ('r',))
 
     def noisier(x):
         "Half the S/N: three more parts of the same noise"

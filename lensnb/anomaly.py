@@ -182,6 +182,7 @@ def drawing_error(
     noise = ((left**2).sum((1,2,3))-(inner**2).sum((1,2,3)))/(left[0].numel()-inner[0].numel())
     return (gaussian_blur(left, 2*round(4*SMOOTH_PIX)+1, SMOOTH_PIX)**2).mean((1,2,3))/noise.clamp_min(1e-12)
 
+# %% ../nbs/86_anomaly.ipynb #b71ad22b
 @dataclass(frozen=True)
 class Anomaly:
     "An autoencoder with what is ordinary for it"

@@ -39,7 +39,7 @@ def test_recipe_and_command_line(tmp_path):
 
 def test_canonical_stores_are_what_the_design_says():
     r = yaml.safe_load(open(RECIPES))
-    assert list(r) == ['train', 'val', 'calib', 'survey-val', 'survey-test', 'pool']
+    assert list(r) == ['train', 'val', 'calib', 'calib-test', 'survey-val', 'survey-test', 'pool']
     for k in ('survey-val', 'survey-test'): assert r[k]['n'] == 100_000 and r[k]['lens_frac'] <= .01 and r[k]['families'] == 'natural'
     assert all(load_recipe(RECIPES, k)['store_name'] == k for k in r)
 
