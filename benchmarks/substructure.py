@@ -253,6 +253,12 @@ def speed(a):
     keep('speed', [dict(n=a.n, workers=os.cpu_count(), seconds=s, images_per_s=a.n/s, minutes_for_30000=30_000/a.n*s/60)], ())
 
 
+@torch.no_grad()
+def plain(net, x):
+    "The mean squared difference between image and drawing, noise and all"
+    return np.concatenate([(net.model(o)[0]-o).square().mean((1, 2, 3)).numpy() for o in x.split(64)])
+
+
 def anomaly(a):
     "Three autoencoders on smooth lenses, and how far their scores set the others apart"
     rows = []
@@ -265,8 +271,8 @@ def anomaly(a):
                 train_anomaly(cfg, store(f'{preset}-train'), out, store(f'{preset}-val'), resume=out.exists())
             s = store(f'{preset}-test')
             net, y = load_anomaly(out), class_numbers(s.catalog)
-            got = [net(b.numpy()[:, 0]) for b, in inputs(s)]
-            for score in ('error', 'likelihood'):
+            got = [net(b.numpy()[:, 0]) | {'plain difference': plain(net, b)} for b, in inputs(s)]
+            for score in ('error', 'likelihood', 'plain difference'):
                 v = np.concatenate([o[score] for o in got])
                 row = dict(run=name, preset=preset, network=kind, score=score, n_train=DRAWN['max_images'], epochs=DRAWN['epochs'], n_test=len(y))
                 for what, these in (('', y >= 0), ('_cdm', y != 2), ('_vortex', y != 1)):
