@@ -1,11 +1,11 @@
-"""Two networks for colour composites as one finder: chosen on one simulated store, judged on another, and on real candidates
+"""Networks for colour composites as one finder: chosen on one simulated store, judged on another, and on real candidates
 
-    python benchmarks/release_small.py --nets small-composite-regnety       # the second member, if weights/ lacks it
+    python benchmarks/zoo.py train composite_cnn composite_regnety composite_lite0          # and release: the members
     LENSNB_REAL_DATA=FOLDER python benchmarks/composites.py               # some minutes; without the folder the real images are left out
 
-`composite-choose` (1,200 lenses, 10,800 natural look-alikes) admits members one by one at a false-positive rate of 1e-3, calibrates and sets the
-threshold; `composite-judge`, as large, judges. weights/composite-pair is written if the second member was admitted. Tables: composites_admission.csv,
-composites.csv (a row for each finder and store, gains over the member that was best on `composite-choose`, paired on the same objects); the real
+`composite-survey-val` (480 lenses, 15,520 natural look-alikes) admits members one by one at a false-positive rate of 1e-3, calibrates and sets the
+threshold; `composite-survey-test`, as large, judges. weights/composite-ensemble is written if a second member was admitted. Tables: composites_admission.csv,
+composites.csv (a row for each finder and store, gains over the member that was best on `composite-survey-val`, paired on the same objects); the real
 candidates are those of benchmarks/real.py: expert grade 2 and better against 0.3 and worse, development figures.
 """
 import os
@@ -13,18 +13,22 @@ from pathlib import Path
 
 import pandas as pd
 from ensemble import figures
-from networks import RESULTS, ROOT, flat, store
+from networks import RESULTS, ROOT, flat, keep, kept
 from real import candidates, hard
+from zoo import store
 
 from lensnb.committee import member_sha256
 from lensnb.compare import compare
 from lensnb.core import write_table
 from lensnb.cutouts import open_cutouts
-from lensnb.ensemble import admit, apply_ensemble, correlation, fit_ensemble, save_ensemble
+from lensnb.ensemble import HOW, admit, apply_ensemble, correlation, fit_ensemble, save_ensemble
 from lensnb.predict import predict
+from lensnb.weights import known_weights, read_card
 
-MEMBERS = ('small-composite', 'small-composite-regnety')
-PAIR, FPR = 'composite-pair', 1e-3
+TOGETHER, FPR = 'composite-ensemble', 1e-3
+
+
+def members(): return [m for m in sorted(known_weights()) if m.startswith('composite-') and m != TOGETHER and read_card(ROOT/'weights'/m).size_pix == 96]
 
 
 def scored(name, cutouts, **options):
@@ -33,29 +37,35 @@ def scored(name, cutouts, **options):
     return s
 
 
-def on(name): return {m: scored(m, open_cutouts(store(name, 'composite_stores.yaml').path)).labelled() for m in MEMBERS}
+def on(where):
+    "Scores of all members on a store, from their kept logits where there are any"
+    held = store(where)
+    for m in members():
+        if kept(m, where, held) is None: keep(scored(m, open_cutouts(held.path), engine='auto'), m, where)
+    return {m: kept(m, where, held) for m in members()}
 
 
 def main():
-    chosen, steps = admit(members := on('composite-choose'), fpr=FPR)
+    chosen, steps = admit(first := on('composite-survey-val'), fpr=FPR)
     write_table(steps.round(4), RESULTS/'composites_admission.csv')
     print(steps.to_string(index=False))
-    alike = {k: correlation(members, v).iloc[0, 1] for k, v in (('non-lenses', 0), ('lenses', 1))}
-    card = fit_ensemble(members, fpr=FPR, name=PAIR, sha256=member_sha256([ROOT/'weights'/o for o in MEMBERS]))
-    if len(chosen) > 1: print(save_ensemble(ROOT/'weights'/PAIR, card))
-    best, rows = chosen[0], []
-    judged = on('composite-judge')
-    for k, s in {**judged, PAIR: apply_ensemble(card, judged)}.items():
-        rows.append(dict(images='composite-judge', finder=k, against=best, **figures(s, judged[best]), **{o: v for o, v in flat(s).items() if o.startswith('auc')}, n_lens=int((s.label == 1).sum()), n_nonlens=int((s.label == 0).sum())))
+    alike = [correlation(first, o).round(4).assign(among=['non-lenses', 'lenses'][o]).rename_axis('member').reset_index() for o in (0, 1)]
+    write_table(pd.concat(alike), RESULTS/'composites_correlation.csv')
+    best, rows, judged = chosen[0], [], on('composite-survey-test')
+    pick = chosen if len(chosen) > 1 else tuple(first)   # where nobody is admitted all are combined, so that the table shows why
+    cards = {how: fit_ensemble({m: first[m] for m in pick}, how, fpr=FPR, name=TOGETHER, sha256=member_sha256([ROOT/'weights'/m for m in pick])) for how in HOW}
+    if len(chosen) > 1: print(save_ensemble(ROOT/'weights'/TOGETHER, cards['logit_mean']))
+    for k, s in {**judged, **{f'together, {how}': apply_ensemble(c, {m: judged[m] for m in pick}) for how, c in cards.items()}}.items():
+        rows.append(dict(images='composite-survey-test', finder=k, members=' '.join(pick) if k not in judged else k, against=best, **figures(s, judged[best]), **{o: v for o, v in flat(s).items() if o.startswith('auc')}, n_lens=int((s.label == 1).sum()), n_nonlens=int((s.label == 0).sum())))
     if os.environ.get('LENSNB_REAL_DATA'):
         c, t = candidates(Path(os.environ['LENSNB_REAL_DATA']))
         for tta in (False, True):
-            real = {m: scored(m, c, resample=True, tta=tta) for m in MEMBERS}
-            real = {k: hard(t, s.logit) for k, s in {**real, PAIR: apply_ensemble(card, real)}.items()}
+            real = {m: scored(m, c, resample=True, tta=tta) for m in first}
+            real = {k: hard(t, s.logit) for k, s in {**real, **{f'together, {how}': apply_ensemble(card, {m: real[m] for m in pick}) for how, card in cards.items()}}.items()}
             for k, s in real.items():
                 o = compare(s, real[best]).set_index('metric').loc['auc']
-                rows.append(dict(images=f"real candidates{', eight-fold' if tta else ''}", finder=k, against=best, auc=o.a, auc_lo=o.a_lo, auc_hi=o.a_hi, auc_gain=o.difference, auc_gain_lo=o.lo, auc_gain_hi=o.hi, n_lens=int((s.label == 1).sum()), n_nonlens=int((s.label == 0).sum())))
-    table = pd.DataFrame(rows).assign(correlation_nonlenses=alike['non-lenses'], correlation_lenses=alike['lenses'], admitted=len(chosen) > 1)
+                rows.append(dict(images=f"real candidates{', eight-fold' if tta else ''}", finder=k, members=' '.join(pick) if k not in first else k, against=best, auc=o.a, auc_lo=o.a_lo, auc_hi=o.a_hi, auc_gain=o.difference, auc_gain_lo=o.lo, auc_gain_hi=o.hi, n_lens=int((s.label == 1).sum()), n_nonlens=int((s.label == 0).sum())))
+    table = pd.DataFrame(rows).assign(admitted=len(chosen) > 1)
     write_table(table.round(4), RESULTS/'composites.csv')
     print(table.round(3).T.to_string())
 

@@ -12,10 +12,8 @@ from lensnb.core import read_json, write_json
 from lensnb.weights import load_weights, save_weights
 
 ROOT = Path(__file__).parent.parent
-NETS = {'small-flux': ['--pixels', 'flux'], 'small-composite': ['--pixels', 'composite8'], 'small-composite-regnety': ['--pixels', 'composite8'], 'small-hst': ['--survey', 'hst', '--dtype', 'float16']}
-STORES = {'small-composite-regnety': 'small-composite-lite0'}   # named after a network that was given up: ImageNet's EfficientNet-Lite learns 60 images a second on a core
-CONFIG = {'small-composite-regnety': ['model.name=regnety_002', 'train.lr=0.008', 'train.epochs=10', 'train.precision=bf16', 'train.channels_last=true'],
-          'small-hst': ['data.size_pix=96', 'train.epochs=8', 'train.precision=bf16', 'train.channels_last=true']}
+NETS = {'small-flux': ['--pixels', 'flux'], 'small-composite': ['--pixels', 'composite8'], 'small-hst': ['--survey', 'hst', '--dtype', 'float16']}
+CONFIG = {'small-hst': ['data.size_pix=96', 'train.epochs=8', 'train.precision=bf16', 'train.channels_last=true']}
 N_TRAIN = {'small-hst': 8000}
 
 
@@ -32,17 +30,17 @@ def main():
     p.add_argument('--nets', nargs='*', default=list(NETS), choices=list(NETS))
     a = p.parse_args()
     for name in a.nets:
-        made, scenes = NETS[name], STORES.get(name, name)
-        store, held = ROOT/'stores'/f'{scenes}-train', ROOT/'stores'/f'{scenes}-test'
+        made = NETS[name]
+        store, held = ROOT/'stores'/f'{name}-train', ROOT/'stores'/f'{name}-test'
         run, scores = ROOT/'runs'/name, ROOT/'runs'/f'{name}-test'
-        if not store.exists(): sh('lensnb-simulate', store, '--n', N_TRAIN.get(name, a.n), '--seed', a.seed, *made, '--store-name', f'{scenes}-train')
-        if not held.exists(): sh('lensnb-simulate', held, '--n', 3000, '--seed', a.seed, *made, '--store-name', f'{scenes}-test')
+        if not store.exists(): sh('lensnb-simulate', store, '--n', N_TRAIN.get(name, a.n), '--seed', a.seed, *made, '--store-name', f'{name}-train')
+        if not held.exists(): sh('lensnb-simulate', held, '--n', 3000, '--seed', a.seed, *made, '--store-name', f'{name}-test')
         if not (run/'card.json').exists(): sh('lensnb-train', '--config', ROOT/'configs'/'small.yaml', '--data', store, '--out', run, f'name={name}', f'seed={a.seed}', *CONFIG.get(name, []), *(['--resume'] if run.exists() else []))
         if not scores.exists(): sh('lensnb-test', '--weights', run, '--data', held, '--out', scores)
         model, card = load_weights(run)
         m = read_json(scores/'metrics.json')
         test = {k: m[k] for k in ('n_lens', 'n_nonlens', 'auc', 'tpr_at_fpr')}
-        data = {**card.data, 'test_store': f'3,000 images, half of them lenses, store name {scenes}-test, seed {a.seed}'}
+        data = {**card.data, 'test_store': f'3,000 images, half of them lenses, store name {name}-test, seed {a.seed}'}
         out = ROOT/'weights'/name
         out.mkdir(parents=True, exist_ok=True)
         save_weights(out, model, replace(card, name=name, metrics={**card.metrics, 'simulated_test': test}, data=data), half=True)

@@ -260,12 +260,14 @@ def plain(net, x):
 
 
 def anomaly(a):
-    "Three autoencoders on smooth lenses, and how far their scores set the others apart"
+    "Three autoencoders on smooth lenses, and how far their scores set the others apart; released ones are judged, others are trained first"
     rows = []
     for preset in a.presets:
         for kind in KINDS:
             name = f'anomaly-{preset}-{kind}-seed{a.seed}'
-            out = ROOT/'runs'/name
+            out, to = ROOT/'runs'/name, ROOT/'weights'/f'{RELEASED[preset]}-{kind}'
+            again = not out.exists() and (to/'card.json').is_file()   # released already: judged anew, not trained
+            if again: out = to
             if not (out/'card.json').is_file():
                 cfg = load_config(ROOT/'configs'/'substructure'/f'{preset}.yaml', [f"name={RELEASED[preset]}-{kind}", f'seed={a.seed}', f'model.name={kind}', f"train.epochs={DRAWN['epochs']}", 'train.lr=.002', 'train.precision=bf16', 'data.batch_size=16', 'train.label_smoothing=0', f"data.max_images={DRAWN['max_images']}", 'data.max_validation=1000', 'data.validation=null'])
                 train_anomaly(cfg, store(f'{preset}-train'), out, store(f'{preset}-val'), resume=out.exists())
@@ -280,7 +282,7 @@ def anomaly(a):
                     row |= {f'auc{what}': auc['value']} | ({'lo': auc['lo'], 'hi': auc['hi']} if not what else {})
                 rows.append(row)
             keep('anomaly', [r for r in rows if r['run'] == name], ('run', 'score'))
-            to = ROOT/'weights'/f'{RELEASED[preset]}-{kind}'
+            if again: continue
             net.save(to, {k: v for k, v in net.card.data.items() if k not in ('n_code', 'ordinary')}, auc={r['score']: r['auc'] for r in rows if r['run'] == name})
             for f in ('config.yaml', 'history.csv'): (to/f).write_text((out/f).read_text().replace(f'{ROOT}/', ''))
 

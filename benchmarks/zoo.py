@@ -2,13 +2,13 @@
 
     python benchmarks/zoo.py train                          # all entries, seed 0: many hours on two cores; goes on where it stopped
     python benchmarks/zoo.py train lens_cnn --seeds 0 1 2   # one entry from its config
-    python benchmarks/zoo.py release lens_cnn               # weights/lens_cnn of the seed that did best on `val`
+    python benchmarks/zoo.py release lens_cnn               # weights/lens-cnn of the seed that did best on `val`
     python benchmarks/zoo.py test                           # opens survey-test, once, for what has been released
     python benchmarks/zoo.py table
 
 An entry learns twice. First its config, at the learning rate of three that does best on the validation store (seed 100, fewer epochs).
-Then five epochs more, at three tenths of the rate, with the galaxies of a pool that fooled it most and with other surveys, or other
-stretches of the colours. Both are judged on the survey-val of its kind: linear flux, `composite...` or `vis...`; rows go to
+Then one or two epochs more, at three tenths of the rate, with the galaxies of a pool that fooled it most and with other surveys, or other
+stretches of the colours. Both are judged on the survey-val of its kind: linear flux, `composite...`, `vis...` or `kids...`; rows go to
 benchmarks/results/zoo.csv, logits to benchmarks/results/survey-val/. The first training of an entry that benchmarks/networks.py has too
 is the same run. Weights are calibrated on `calib` and take their threshold from survey-val at a false-positive rate of 1e-3.
 """
@@ -34,14 +34,15 @@ from lensnb.simulate import load_recipe, simulate_store
 from lensnb.store import open_store
 from lensnb.weights import load_weights, read_card
 
-ALSO = {'': ('train-des', 'train-hsc'), 'composite-': ('composite-train-lupton',), 'vis-': ()}
+ALSO = {'': ('train-des', 'train-hsc'), 'composite-': ('composite-train-rejected', 'composite-train-lupton'), 'vis-': (), 'kids-': ()}
 SKIES = ('val-des', 'val-hsc')
 LR_EPOCHS = {'cmu_resnet': 1, 'd4_cnn': 1, 'dense_attention': 1}   # as much as two cores bear; 3 for the others
+LR_IMAGES = 6000   # of composites and of one band, once
 FEWER = {**FEWER, 'd4_cnn': 5000, 'dense_attention': 5000}   # images that choose the best epoch
 
 
 def entries(): return sorted(p.stem for p in (ROOT/'configs'/'zoo').glob('*.yaml'))
-def kind(entry): return next((f'{k}-' for k in ('composite', 'vis') if entry.startswith(k)), '')
+def kind(entry): return next((f'{k}-' for k in ('composite', 'vis', 'kids') if entry.startswith(k)), '')
 
 
 def store(name):
@@ -58,6 +59,9 @@ def config(entry, *changes):
     return load_config(ROOT/'configs'/'zoo'/f'{entry}.yaml', [f"data.validation={ROOT/'stores'/f'{kind(entry)}val'}", *few, *changes])
 
 
+def weights_name(entry): return entry.replace('_', '-')
+
+
 def named(entry, seed, stage): return f"{entry}-{'seed' if stage == 'first' else stage}{seed}"
 
 
@@ -71,8 +75,8 @@ def learning_rate(entry):
     for lr in LRS:
         t = rows(path)
         if len(t) and ((t['network'] == name) & (t['lr'] == lr)).any(): continue
-        out, n = ROOT/'runs'/f'{entry}-lr{lr:g}', LR_EPOCHS.get(entry, 3)
-        if not done(out): train_run(config(entry, f'name={entry}-lr', f'train.lr={lr}', f'train.epochs={n}', 'seed=100'), store(f'{kind(entry)}train'), out, resume=out.exists(), validation=store(f'{kind(entry)}val'))
+        out, n = ROOT/'runs'/f'{entry}-lr{lr:g}', 1 if kind(entry) else LR_EPOCHS.get(entry, 3)
+        if not done(out): train_run(config(entry, f'name={entry}-lr', f'train.lr={lr}', f'train.epochs={n}', 'seed=100', *([f'data.max_images={LR_IMAGES}'] if kind(entry) else [])), store(f'{kind(entry)}train'), out, resume=out.exists(), validation=store(f'{kind(entry)}val'))
         h = pd.read_csv(out/'history.csv')
         add(path, dict(network=name, lr=lr, epochs=n, pauc=round(h['pauc'].max(), 4), auc=round(h['auc'].max(), 4)))
     t = rows(path)
@@ -129,7 +133,8 @@ def best_seed(entry):
 def let_go(entry):
     run = best_seed(entry)
     s = known(entry, int(run.name.rpartition('second')[2]), 'second')
-    release(run, entry, store(f'{kind(entry)}calib'), s, ROOT/'stores', figures={k: v for k, v in flat(s).items() if v is not None})
+    where = f'{kind(entry)}survey-val'
+    release(run, weights_name(entry), store(f'{kind(entry)}calib'), s, ROOT/'stores', figures={k: v for k, v in flat(s).items() if v is not None}, where=where)
 
 
 def reweighted(s, times, hardest):
@@ -144,10 +149,10 @@ def test(names):
     "survey-test, once: figures, differences between entries, and skies with more or fewer hard look-alikes"
     path, runs = RESULTS/'zoo_test.csv', {}
     for entry in names:
-        if not (ROOT/'weights'/entry/'card.json').is_file(): continue
+        if not (ROOT/'weights'/weights_name(entry)/'card.json').is_file(): continue
         held = store(f'{kind(entry)}survey-test')
-        if kept(entry, 'survey-test', held) is None: keep(scored(ROOT/'weights'/entry, f'{kind(entry)}survey-test'), entry, 'survey-test')
-        s = kept(entry, 'survey-test', held)
+        if kept(weights_name(entry), f'{kind(entry)}survey-test', held) is None: keep(scored(ROOT/'weights'/weights_name(entry), f'{kind(entry)}survey-test'), weights_name(entry), f'{kind(entry)}survey-test')
+        s = kept(weights_name(entry), f'{kind(entry)}survey-test', held)
         hardest = fpr_by_kind(s).sort_values('fpr')['kind'].tail(3).tolist()
         for times in (1/3, 1, 3):
             t = rows(path)

@@ -40,3 +40,11 @@ def test_all_together_are_light(): assert sum(p.stat().st_size for p in (ROOT/'w
 def test_short_names_stand_for_weights():
     assert {'default', 'composite'} <= set(short_names())
     assert read_card(ROOT/'weights'/short_names()['default']).pixels == 'flux' and read_card(ROOT/'weights'/short_names()['composite']).pixels == 'composite8'
+
+
+@pytest.mark.parametrize('table, column', [('zoo_test.csv', 'entry'), ('composites.csv', 'finder'), ('ensemble_test.csv', 'finder')])
+def test_every_row_of_a_result_table_has_its_weights(table, column):
+    path = ROOT/'benchmarks'/'results'/table
+    if not path.is_file(): pytest.skip(f'{table} has not been made yet')
+    rows = {o.replace('_', '-') for o in pd.read_csv(path)[column] if not o.startswith('together')}
+    assert rows and rows <= {p.name for p in FOLDERS}
