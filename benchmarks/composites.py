@@ -3,7 +3,7 @@
     python benchmarks/zoo.py train composite_cnn composite_regnety composite_lite0          # and release: the members
     LENSNB_REAL_DATA=FOLDER python benchmarks/composites.py               # some minutes; without the folder the real images are left out
 
-`composite-survey-val` (480 lenses, 15,520 natural look-alikes) admits members one by one at a false-positive rate of 1e-3, calibrates and sets the
+`composite-survey-val` (480 lenses, 11,520 natural look-alikes) admits members one by one at a false-positive rate of 1e-3, calibrates and sets the
 threshold; `composite-survey-test`, as large, judges. weights/composite-ensemble is written if a second member was admitted. Tables: composites_admission.csv,
 composites.csv (a row for each finder and store, gains over the member that was best on `composite-survey-val`, paired on the same objects); the real
 candidates are those of benchmarks/real.py: expert grade 2 and better against 0.3 and worse, development figures.
