@@ -19,7 +19,7 @@ import time
 import numpy as np
 import pandas as pd
 import yaml
-from networks import FEWER, LRS, RESULTS, ROOT, add, flat, keep, kept, rows
+from networks import FEWER, LRS, NETS, RESULTS, ROOT, add, flat, keep, kept, rows
 from release import release
 
 from lensnb.compare import compare, leaderboard
@@ -70,8 +70,7 @@ def done(path): return (path/'card.json').is_file()
 
 def learning_rate(entry):
     "Of three, the one with the best partial AUC on the validation store"
-    name = load_config(ROOT/'configs'/'zoo'/f'{entry}.yaml').model.name if entry in ('lens_cnn', 'regnety_002', 'cmu_resnet') else entry
-    path = RESULTS/'networks_lr.csv'
+    name, path = entry, RESULTS/('networks_lr.csv' if entry in NETS else 'zoo_lr.csv')
     for lr in LRS:
         t = rows(path)
         if len(t) and ((t['network'] == name) & (t['lr'] == lr)).any(): continue
