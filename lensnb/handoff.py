@@ -161,7 +161,7 @@ _SAID = {'pixel_scale_arcsec':('The pixels are {v:.3f} arcsec wide', 'Take image
     'snr':('The arcs have an S/N of {v:.0f}', 'Take deeper images if it is too low.'),
     'theta_e_pix':('The arcs are {v:.1f} pixels from the middle', 'Use weights for rings of this size.'),
     'middle':('Light in the middle is {v:.2f} times as bright as the arcs', 'Has the lens galaxy been subtracted?'),
-    'outside':('Other objects hold {v:.0%} of the light', 'Mask them, or cut the lens out again.')}
+    'outside':('Other objects hold {v:.1%} of the light', 'Mask them, or cut the lens out again.')}
 
 def refusals(
     p:Prepared, # A lens from `prepare`
@@ -171,7 +171,7 @@ def refusals(
     if p.snr==0: return ["No arc stands out of the noise. There is nothing to classify."]
     out = []
     for k,(what,advice) in _SAID.items():
-        v,(lo,hi) = getattr(p, k),getattr(seen, k); f = '{:.0%}' if k=='outside' else '{:.3g}'
+        v,(lo,hi) = getattr(p, k),getattr(seen, k); f = '{:.1%}' if k=='outside' else '{:.3g}'
         if not lo<=v<=hi: out.append(f"{what.format(v=v)}; the classifier has seen {f.format(lo)} to {f.format(hi)}. {advice}")
     return out
 
