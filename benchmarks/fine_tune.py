@@ -1,12 +1,17 @@
 """What do 210 real images with grades add to a network trained on simulations? A new last layer, cross-validated by object
 
     LENSNB_REAL_DATA=FOLDER python benchmarks/fine_tune.py small-composite
-    LENSNB_REAL_DATA=FOLDER python benchmarks/fine_tune.py composite_cnn --release composite
+    LENSNB_REAL_DATA=FOLDER python benchmarks/fine_tune.py composite-cnn --release composite-cfhtls
+    LENSNB_REAL_DATA=FOLDER python benchmarks/fine_tune.py composite-cnn composite-regnety --beside   # with simulations, and with unlabelled galaxies
 
 The layers that look stay as they were trained; the last layer is fitted anew to the expert grade of all candidates, from what the network
 says of the eight orientations. It is a ridge regression: no network is trained on so few pictures. Objects (zooid) are in one fold only,
 and the strength of the ridge is chosen inside the other folds. Pooled out-of-fold scores, a mean of ten divisions, are judged as in
 benchmarks/real.py and added to benchmarks/results/real.csv: development figures. --release fits on all candidates and writes the weights.
+
+--beside adds three rows: with simulated images beside the real ones (`composite-calib`, lenses as grade 2.5, others as .3), with galaxies cut
+from the tiles of the same survey as grade 0 (of random galaxies hardly one in a thousand is a lens), and with these galaxies as the last
+layer itself grades them (pseudo-labels). What stands beside weighs as much as the real candidates together.
 """
 import argparse
 import os
@@ -15,10 +20,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from real import candidates, figures, write
+from scipy.ndimage import gaussian_filter
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
+from zoo import store
 
+from lensnb.measure import cut_stamps, detect
 from lensnb.pixels import Normalisation, centre_crop
 from lensnb.weights import load_weights, save_weights
 
@@ -45,32 +54,57 @@ def parts(group, seed, n):
     return (np.random.default_rng(seed).permutation(names.max()+1) % n)[names]
 
 
-def fitted(x, y, alpha):
-    scale = StandardScaler().fit(x)
-    return scale, Ridge(alpha).fit(scale.transform(x), y)
+def fitted(x, y, alpha, beside=None):
+    "`beside`: features and grades of other images, which weigh as much as these together; grades of None are those of a first fit"
+    if beside is None: x, y, w = x, y, np.ones(len(y))
+    else:
+        more, grade = beside
+        if grade is None: grade = predicted(fitted(x, y, alpha), more)
+        w = np.concatenate([np.ones(len(y)), np.full(len(more), len(y)/len(more))])
+        x, y = np.concatenate([x, more]), np.concatenate([y, np.broadcast_to(grade, len(more))])
+    scale = StandardScaler().fit(x, sample_weight=w)
+    return scale, Ridge(alpha).fit(scale.transform(x), y, sample_weight=w)
 
 
 def predicted(fit, x): return fit[1].predict(fit[0].transform(x))
 
 
-def best_alpha(x, y, group, seed):
+def best_alpha(x, y, group, seed, beside=None):
     "The ridge whose out-of-fold predictions follow the grades best"
     fold, error = parts(group, seed, 5), np.zeros(len(ALPHAS))
     for k in range(5):
-        for i, a in enumerate(ALPHAS): error[i] += ((predicted(fitted(x[fold != k], y[fold != k], a), x[fold == k])-y[fold == k])**2).sum()
+        for i, a in enumerate(ALPHAS): error[i] += ((predicted(fitted(x[fold != k], y[fold != k], a, beside), x[fold == k])-y[fold == k])**2).sum()
     return ALPHAS[error.argmin()]
 
 
-def out_of_fold(x, y, group):
+def out_of_fold(x, y, group, beside=None):
     "Pooled scores that no image had a hand in, and the ridges chosen"
     total, chosen = np.zeros(len(y)), []
     for seed in range(DIVISIONS):
         fold = parts(group, seed, FOLDS)
         for k in range(FOLDS):
             rest = fold != k
-            chosen.append(best_alpha(x[rest], y[rest], group[rest], 1000+seed))
-            total[~rest] += predicted(fitted(x[rest], y[rest], chosen[-1]), x[~rest])
+            chosen.append(best_alpha(x[rest], y[rest], group[rest], 1000+seed, beside))
+            total[~rest] += predicted(fitted(x[rest], y[rest], chosen[-1], beside), x[~rest])
     return total/DIVISIONS, chosen
+
+
+def simulated(n=1000):
+    "Images and grades of a simulated store"
+    held = store('composite-calib')
+    pick = np.linspace(0, len(held)-1, n).round().astype(int)
+    return held.batch(pick).astype(np.float32), np.where(held.catalog['label'].to_numpy()[pick] == 1, 2.5, .3)
+
+
+def unlabelled(data, size_pix):
+    "Galaxies of the tiles that are bright enough to be looked at"
+    stamps = []
+    for f in sorted((data/'spacewarps'/'tiles').rglob('*.png')):
+        field = np.asarray(Image.open(f).convert('RGB'), np.float32).transpose(2, 0, 1)[::-1]   # g r i
+        found = detect(gaussian_filter(field, (0, 1, 1)), 8., contrast=.02)
+        found = found[found['n_pix'] >= 60]
+        stamps.append(cut_stamps(field, found['x_pix'], found['y_pix'], size_pix)[0])
+    return np.concatenate(stamps)
 
 
 def with_head(model, fit, y):
@@ -88,18 +122,27 @@ def with_head(model, fit, y):
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('weights', nargs='+', help='names or folders of weights for composites')
+    p.add_argument('--beside', action='store_true', help='also with simulations and with unlabelled galaxies')
     p.add_argument('--release', default=None, help='write weights/NAME of the first, fitted on all candidates')
     a = p.parse_args()
     if not os.environ.get('LENSNB_REAL_DATA'): raise SystemExit('The real images are not here: set LENSNB_REAL_DATA to the folder of real data.')
-    c, t = candidates(Path(os.environ['LENSNB_REAL_DATA']))
+    data = Path(os.environ['LENSNB_REAL_DATA'])
+    c, t = candidates(data)
     images = np.stack([c.read(i) for i in range(len(t))]).astype(np.float32)
     y, group = t['expert_grade'].to_numpy(float), t['zooid'].to_numpy()
-    everything = []
+    everything, others = [], {}
     for w in a.weights:
         model, card = load_weights(w)
         everything.append(embeddings(model.eval(), card, images))
+        if a.beside:
+            sims, grade = simulated()
+            wild = unlabelled(data, card.size_pix)
+            print(f'{len(sims)} simulated images, {len(wild)} galaxies of the tiles', flush=True)
+            wild = embeddings(model, card, wild)
+            others[w] = {'and simulations': (embeddings(model, card, sims), grade), 'and galaxies as no lenses': (wild, 0.), 'and galaxies as it grades them': (wild, None)}
         score, chosen = out_of_fold(everything[-1], y, group)
         write('last layer fitted, out of fold', Path(w).name, figures(t, score), True)
+        for what, beside in others.get(w, {}).items(): write(f'last layer fitted, out of fold, {what}', Path(w).name, figures(t, out_of_fold(everything[-1], y, group, beside)[0]), True)
         print(f'ridge {np.median(chosen):g} [{min(chosen):g}, {max(chosen):g}]', flush=True)
     if len(everything) > 1: write('last layer fitted, out of fold', '+'.join(Path(w).name for w in a.weights), figures(t, out_of_fold(np.concatenate(everything, 1), y, group)[0]), True)
     if not a.release: return
