@@ -15,7 +15,7 @@ import pandas as pd
 from ensemble import figures
 from networks import RESULTS, ROOT, flat, keep, kept
 from real import candidates, hard
-from zoo import store
+from zoo import entries, kind, store, weights_name
 
 from lensnb.committee import member_sha256
 from lensnb.compare import compare
@@ -23,12 +23,11 @@ from lensnb.core import write_table
 from lensnb.cutouts import open_cutouts
 from lensnb.ensemble import HOW, admit, apply_ensemble, correlation, fit_ensemble, save_ensemble
 from lensnb.predict import predict
-from lensnb.weights import known_weights, read_card
 
 TOGETHER, FPR = 'composite-ensemble', 1e-3
 
 
-def members(): return [m for m in sorted(known_weights()) if m.startswith('composite-') and m != TOGETHER and read_card(ROOT/'weights'/m).size_pix == 96]
+def members(): return [m for e in entries() if kind(e) == 'composite-' and (ROOT/'weights'/(m := weights_name(e))/'card.json').is_file()]
 
 
 def scored(name, cutouts, **options):

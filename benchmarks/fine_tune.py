@@ -20,13 +20,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from real import candidates, figures, write
 from scipy.ndimage import gaussian_filter
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 from zoo import store
 
+from lensnb.cutouts import open_cutouts
 from lensnb.measure import cut_stamps, detect
 from lensnb.pixels import Normalisation, centre_crop
 from lensnb.weights import load_weights, save_weights
@@ -56,11 +56,11 @@ def parts(group, seed, n):
 
 def fitted(x, y, alpha, beside=None):
     "`beside`: features and grades of other images, which weigh as much as these together; grades of None are those of a first fit"
-    if beside is None: x, y, w = x, y, np.ones(len(y))
-    else:
+    w = np.ones(len(y))
+    if beside is not None:
         more, grade = beside
         if grade is None: grade = predicted(fitted(x, y, alpha), more)
-        w = np.concatenate([np.ones(len(y)), np.full(len(more), len(y)/len(more))])
+        w = np.concatenate([w, np.full(len(more), len(y)/len(more))])
         x, y = np.concatenate([x, more]), np.concatenate([y, np.broadcast_to(grade, len(more))])
     scale = StandardScaler().fit(x, sample_weight=w)
     return scale, Ridge(alpha).fit(scale.transform(x), y, sample_weight=w)
@@ -99,11 +99,13 @@ def simulated(n=1000):
 def unlabelled(data, size_pix):
     "Galaxies of the tiles that are bright enough to be looked at"
     stamps = []
-    for f in sorted((data/'spacewarps'/'tiles').rglob('*.png')):
-        field = np.asarray(Image.open(f).convert('RGB'), np.float32).transpose(2, 0, 1)[::-1]   # g r i
-        found = detect(gaussian_filter(field, (0, 1, 1)), 8., contrast=.02)
-        found = found[found['n_pix'] >= 60]
-        stamps.append(cut_stamps(field, found['x_pix'], found['y_pix'], size_pix)[0])
+    for folder in sorted({f.parent for f in (data/'spacewarps'/'tiles').rglob('*.png')}):
+        tiles = open_cutouts(folder)
+        for k in range(len(tiles)):
+            field = tiles.read(k)
+            found = detect(gaussian_filter(field, (0, 1, 1)), 8., contrast=.02)
+            found = found[found['n_pix'] >= 60]
+            stamps.append(cut_stamps(field, found['x_pix'], found['y_pix'], size_pix)[0])
     return np.concatenate(stamps)
 
 

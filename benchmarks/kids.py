@@ -17,7 +17,7 @@ from lensnb.core import write_table
 from lensnb.cutouts import open_cutouts
 from lensnb.intervals import proportion
 from lensnb.predict import predict
-from lensnb.weights import read_card
+from lensnb.weights import find_weights, read_card
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT/'benchmarks'/'results'/'kids.csv'
@@ -35,9 +35,9 @@ def main():
     if len(c) != len(t): raise SystemExit(f'{len(c)} images and {len(t)} rows: the catalogue is of another version.')
     rows = []
     for w in a.weights:
-        card = read_card(ROOT/'weights'/w if (ROOT/'weights'/w).is_dir() else w)
+        card = read_card(find_weights(w))
         for tta in (False, True):
-            s, bad = predict(w if not (ROOT/'weights'/w).is_dir() else ROOT/'weights'/w, c, resample=True, tta=tta, progress=False)
+            s, bad = predict(w, c, resample=True, tta=tta, progress=False)
             if len(bad): print(f'{len(bad)} cannot be scored, the first: {bad.reason[0]}')
             order = pd.Index(c.catalog['id']).get_indexer(s.id)
             known, called = t.iloc[order].reset_index(drop=True), s.pred == 1
