@@ -19,7 +19,7 @@ def test_a_lens_like_those_of_the_training_is_not_refused(): assert refusals(GOO
 
 @pytest.mark.parametrize('change, said', [
     (dict(pixel_scale_arcsec=.2), '0.200 arcsec wide'), (dict(psf_fwhm_arcsec=.7), 'PSF is 0.700'), (dict(snr=40.), 'S/N of 40'), (dict(theta_e_pix=60.), '60.0 pixels'),
-    (dict(middle=9.), 'Has the lens galaxy been subtracted'), (dict(outside=.6), '60%'), (dict(snr=0.), 'No arc stands out')])
+    (dict(middle=9.), 'Has the lens galaxy been subtracted'), (dict(outside=.6), '60.0%'), (dict(snr=0.), 'No arc stands out')])
 def test_every_refusal_has_its_number(change, said):
     said_of_it = refusals(replace(GOOD, **change), SEEN)
     assert len(said_of_it) == 1 and said in said_of_it[0]
