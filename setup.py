@@ -20,7 +20,7 @@ class BuildWithWeights(build_py):
         super().run()
         if self.editable_mode: return
         to, names = Path(self.build_lib)/cfg['lib_path']/'_weights', cfg.get('wheel_weights', '').split()
-        for name in names: shutil.copytree(here/'weights'/name, to/name, dirs_exist_ok=True)
+        for name in names: shutil.copytree(here/'weights'/name, to/name, dirs_exist_ok=True, ignore=shutil.ignore_patterns('report.html'))
         short = json.loads((here/'weights'/'names.json').read_text(encoding='utf-8'))
         (to/'names.json').write_text(json.dumps({k: v for k, v in short.items() if v in names}, indent=1)+'\n', encoding='utf-8')
 

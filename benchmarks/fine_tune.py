@@ -3,6 +3,7 @@
     LENSNB_REAL_DATA=FOLDER python benchmarks/fine_tune.py small-composite
     LENSNB_REAL_DATA=FOLDER python benchmarks/fine_tune.py composite-cnn --release composite-cfhtls
     LENSNB_REAL_DATA=FOLDER python benchmarks/fine_tune.py composite-cnn composite-regnety --beside   # with simulations, and with unlabelled galaxies
+    LENSNB_REAL_DATA=FOLDER python benchmarks/fine_tune.py composite-cnn composite-regnety --core     # with redness and brightness of the core
 
 The layers that look stay as they were trained; the last layer is fitted anew to the expert grade of all candidates, from what the network
 says of the eight orientations. It is a ridge regression: no network is trained on so few pictures. Objects (zooid) are in one fold only,
@@ -12,6 +13,9 @@ benchmarks/real.py and added to benchmarks/results/real.csv: development figures
 --beside adds three rows: with simulated images beside the real ones (`composite-calib`, lenses as grade 2.5, others as .3), with galaxies cut
 from the tiles of the same survey as grade 0 (of random galaxies hardly one in a thousand is a lens), and with these galaxies as the last
 layer itself grades them (pseudo-labels). What stands beside weighs as much as the real candidates together.
+
+--core adds two rows. In one the logarithms of redness and brightness of the central 3" join the features, and the ridge hardly pulls on
+them. The other fits nothing to real images: the network's logit and the redness, each in units of its scatter, are added as equals.
 """
 import argparse
 import os
@@ -20,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from real import candidates, figures, write
+from real import candidates, core, figures, write
 from scipy.ndimage import gaussian_filter
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
@@ -54,8 +58,9 @@ def parts(group, seed, n):
     return (np.random.default_rng(seed).permutation(names.max()+1) % n)[names]
 
 
-def fitted(x, y, alpha, beside=None):
-    "`beside`: features and grades of other images, which weigh as much as these together; grades of None are those of a first fit"
+def fitted(x, y, alpha, beside=None, free=0):
+    """`beside`: features and grades of other images, which weigh as much as these together; grades of None are those of a first fit.
+    The last `free` features are ten times as large: the ridge hardly pulls on them"""
     w = np.ones(len(y))
     if beside is not None:
         more, grade = beside
@@ -63,29 +68,33 @@ def fitted(x, y, alpha, beside=None):
         w = np.concatenate([w, np.full(len(more), len(y)/len(more))])
         x, y = np.concatenate([x, more]), np.concatenate([y, np.broadcast_to(grade, len(more))])
     scale = StandardScaler().fit(x, sample_weight=w)
+    if free: scale.scale_[-free:] /= 10
     return scale, Ridge(alpha).fit(scale.transform(x), y, sample_weight=w)
+
+
+def unit(x): return (x-x.mean())/x.std()
 
 
 def predicted(fit, x): return fit[1].predict(fit[0].transform(x))
 
 
-def best_alpha(x, y, group, seed, beside=None):
+def best_alpha(x, y, group, seed, beside=None, free=0):
     "The ridge whose out-of-fold predictions follow the grades best"
     fold, error = parts(group, seed, 5), np.zeros(len(ALPHAS))
     for k in range(5):
-        for i, a in enumerate(ALPHAS): error[i] += ((predicted(fitted(x[fold != k], y[fold != k], a, beside), x[fold == k])-y[fold == k])**2).sum()
+        for i, a in enumerate(ALPHAS): error[i] += ((predicted(fitted(x[fold != k], y[fold != k], a, beside, free), x[fold == k])-y[fold == k])**2).sum()
     return ALPHAS[error.argmin()]
 
 
-def out_of_fold(x, y, group, beside=None):
+def out_of_fold(x, y, group, beside=None, free=0):
     "Pooled scores that no image had a hand in, and the ridges chosen"
     total, chosen = np.zeros(len(y)), []
     for seed in range(DIVISIONS):
         fold = parts(group, seed, FOLDS)
         for k in range(FOLDS):
             rest = fold != k
-            chosen.append(best_alpha(x[rest], y[rest], group[rest], 1000+seed, beside))
-            total[~rest] += predicted(fitted(x[rest], y[rest], chosen[-1], beside), x[~rest])
+            chosen.append(best_alpha(x[rest], y[rest], group[rest], 1000+seed, beside, free))
+            total[~rest] += predicted(fitted(x[rest], y[rest], chosen[-1], beside, free), x[~rest])
     return total/DIVISIONS, chosen
 
 
@@ -125,6 +134,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('weights', nargs='+', help='names or folders of weights for composites')
     p.add_argument('--beside', action='store_true', help='also with simulations and with unlabelled galaxies')
+    p.add_argument('--core', action='store_true', help='also with redness and brightness of the core')
     p.add_argument('--release', default=None, help='write weights/NAME of the first, fitted on all candidates')
     a = p.parse_args()
     if not os.environ.get('LENSNB_REAL_DATA'): raise SystemExit('The real images are not here: set LENSNB_REAL_DATA to the folder of real data.')
@@ -132,7 +142,7 @@ def main():
     c, t = candidates(data)
     images = np.stack([c.read(i) for i in range(len(t))]).astype(np.float32)
     y, group = t['expert_grade'].to_numpy(float), t['zooid'].to_numpy()
-    everything, others = [], {}
+    seen, everything, others = np.log(np.stack(list(core(c, t).values()), 1)), [], {}
     for w in a.weights:
         model, card = load_weights(w)
         everything.append(embeddings(model.eval(), card, images))
@@ -142,11 +152,17 @@ def main():
             print(f'{len(sims)} simulated images, {len(wild)} galaxies of the tiles', flush=True)
             wild = embeddings(model, card, wild)
             others[w] = {'and simulations': (embeddings(model, card, sims), grade), 'and galaxies as no lenses': (wild, 0.), 'and galaxies as it grades them': (wild, None)}
+        if a.core:
+            logit = everything[-1] @ model.head.weight.detach().numpy()[0].astype(float)
+            write('as released, and redness as its equal', Path(w).name, figures(t, unit(logit)+unit(seen[:, 0])), True)
+            write('last layer and core fitted, out of fold', Path(w).name, figures(t, out_of_fold(np.concatenate([everything[-1], seen], 1), y, group, free=2)[0]), True)
+            continue
         score, chosen = out_of_fold(everything[-1], y, group)
         write('last layer fitted, out of fold', Path(w).name, figures(t, score), True)
         for what, beside in others.get(w, {}).items(): write(f'last layer fitted, out of fold, {what}', Path(w).name, figures(t, out_of_fold(everything[-1], y, group, beside)[0]), True)
         print(f'ridge {np.median(chosen):g} [{min(chosen):g}, {max(chosen):g}]', flush=True)
-    if len(everything) > 1: write('last layer fitted, out of fold', '+'.join(Path(w).name for w in a.weights), figures(t, out_of_fold(np.concatenate(everything, 1), y, group)[0]), True)
+    if a.core and len(everything) > 1: write('last layer and core fitted, out of fold', '+'.join(Path(w).name for w in a.weights), figures(t, out_of_fold(np.concatenate([*everything, seen], 1), y, group, free=2)[0]), True)
+    elif len(everything) > 1: write('last layer fitted, out of fold', '+'.join(Path(w).name for w in a.weights), figures(t, out_of_fold(np.concatenate(everything, 1), y, group)[0]), True)
     if not a.release: return
     model, card = load_weights(a.weights[0])
     fit = fitted(everything[0], y, best_alpha(everything[0], y, group, 1000))

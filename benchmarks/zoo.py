@@ -6,11 +6,12 @@
     python benchmarks/zoo.py test                           # opens survey-test, once, for what has been released
     python benchmarks/zoo.py table
 
-An entry learns twice. First its config, at the learning rate of three that does best on the validation store (seed 100, fewer epochs).
-Then one or two epochs more, at three tenths of the rate, with the galaxies of a pool that fooled it most and with other surveys, or other
-stretches of the colours. Both are judged on the survey-val of its kind: linear flux, `composite...`, `vis...` or `kids...`; rows go to
-benchmarks/results/zoo.csv, logits to benchmarks/results/survey-val/. The first training of an entry that benchmarks/networks.py has too
-is the same run. Weights are calibrated on `calib` and take their threshold from survey-val at a false-positive rate of 1e-3.
+An entry learns twice. First its config, at the learning rate of three that does best on the validation store (seed 100, fewer images;
+benchmarks/networks.py has chosen it for its own three). Then one or two epochs more, at three tenths of the rate, with the galaxies of a pool
+that fooled it most and with other surveys, or other stretches of the colours. Both are judged on the survey-val of its kind: linear flux,
+`composite...`, `vis...` or `kids...`; of slow networks only the second. Rows go to benchmarks/results/zoo.csv, logits to
+benchmarks/results/survey-val/. All networks of linear flux see the same number of images: 20,000 five times, then these, 12,000 of other
+surveys and 2,000 hard ones once. Weights are calibrated on `calib` and take their threshold from survey-val at a false-positive rate of 1e-3.
 """
 import argparse
 import os
@@ -19,7 +20,7 @@ import time
 import numpy as np
 import pandas as pd
 import yaml
-from networks import FEWER, LRS, NETS, RESULTS, ROOT, add, flat, keep, kept, rows
+from networks import LRS, NETS, RESULTS, ROOT, add, flat, keep, kept, rows
 from release import release
 
 from lensnb.compare import compare, leaderboard
@@ -29,6 +30,7 @@ from lensnb.cutouts import open_cutouts
 from lensnb.learner import train_run
 from lensnb.mine import mine_run
 from lensnb.predict import predict
+from lensnb.report import report_run
 from lensnb.selection import fpr_by_kind
 from lensnb.simulate import load_recipe, simulate_store
 from lensnb.store import open_store
@@ -36,9 +38,11 @@ from lensnb.weights import load_weights, read_card
 
 ALSO = {'': ('train-des', 'train-hsc'), 'composite-': ('composite-train-rejected', 'composite-train-lupton'), 'vis-': (), 'kids-': ()}
 SKIES = ('val-des', 'val-hsc')
-LR_EPOCHS = {'cmu_resnet': 1, 'd4_cnn': 1, 'dense_attention': 1}   # as much as two cores bear; 3 for the others
-LR_IMAGES = 6000   # of composites and of one band, once
-FEWER = {**FEWER, 'd4_cnn': 5000, 'dense_attention': 5000}   # images that choose the best epoch
+LR_IMAGES = 6000   # seen once at each learning rate
+POOL = {'': 'flux-pool'}
+CHOOSE = {'': 5000}   # images of `val` that choose a rate and the best epoch; of the other kinds, all of their smaller stores
+LONGER = ('lsst-lens-cnn', 'lsst-cmu-resnet')   # released by benchmarks/networks.py: 300,000 images of Rubin alone, no second training
+SLOW = ('cmu_resnet', 'd4_cnn', 'dense_attention')   # judged after the second training only
 
 
 def entries(): return sorted(p.stem for p in (ROOT/'configs'/'zoo').glob('*.yaml'))
@@ -55,14 +59,14 @@ def store(name):
 
 
 def config(entry, *changes):
-    few = [f'data.max_validation={FEWER[entry]}'] if entry in FEWER else []
+    few = [f'data.max_validation={CHOOSE[kind(entry)]}'] if kind(entry) in CHOOSE else []
     return load_config(ROOT/'configs'/'zoo'/f'{entry}.yaml', [f"data.validation={ROOT/'stores'/f'{kind(entry)}val'}", *few, *changes])
 
 
 def weights_name(entry): return entry.replace('_', '-')
 
 
-def named(entry, seed, stage): return f"{entry}-{'seed' if stage == 'first' else stage}{seed}"
+def named(entry, seed, stage): return f'{entry}-{stage}{seed}'
 
 
 def done(path): return (path/'card.json').is_file()
@@ -74,10 +78,10 @@ def learning_rate(entry):
     for lr in LRS:
         t = rows(path)
         if len(t) and ((t['network'] == name) & (t['lr'] == lr)).any(): continue
-        out, n = ROOT/'runs'/f'{entry}-lr{lr:g}', 1 if kind(entry) else LR_EPOCHS.get(entry, 3)
-        if not done(out): train_run(config(entry, f'name={entry}-lr', f'train.lr={lr}', f'train.epochs={n}', 'seed=100', *([f'data.max_images={LR_IMAGES}'] if kind(entry) else [])), store(f'{kind(entry)}train'), out, resume=out.exists(), validation=store(f'{kind(entry)}val'))
+        out = ROOT/'runs'/f'{entry}-lr{lr:g}'
+        if not done(out): train_run(config(entry, f'name={entry}-lr', f'train.lr={lr}', 'train.epochs=1', 'seed=100', f'data.max_images={LR_IMAGES}'), store(f'{kind(entry)}train'), out, resume=out.exists(), validation=store(f'{kind(entry)}val'))
         h = pd.read_csv(out/'history.csv')
-        add(path, dict(network=name, lr=lr, epochs=n, pauc=round(h['pauc'].max(), 4), auc=round(h['auc'].max(), 4)))
+        add(path, dict(network=name, lr=lr, epochs=1, pauc=round(h['pauc'].max(), 4), auc=round(h['auc'].max(), 4)))
     t = rows(path)
     mine = t[t['network'] == name]
     return float(mine.sort_values('pauc' if mine['pauc'].max() > .52 else 'auc')['lr'].iloc[-1])
@@ -86,14 +90,15 @@ def learning_rate(entry):
 def train(entry, seed):
     "First and second training of an entry; both judged"
     lr, k = learning_rate(entry), kind(entry)
-    first, second = ROOT/'runs'/f'{entry}-seed{seed}', ROOT/'runs'/f'{entry}-second{seed}'
+    first, second = ROOT/'runs'/named(entry, seed, 'first'), ROOT/'runs'/named(entry, seed, 'second')
     if not done(first): train_run(config(entry, f'name={entry}', f'train.lr={lr}', f'seed={seed}'), store(f'{k}train'), first, resume=first.exists(), validation=store(f'{k}val'))
-    judge(entry, seed, 'first', first)
+    if entry not in SLOW: judge(entry, seed, 'first', first)
     if not done(second):
         for o in ALSO[k]: store(o)
         also = ','.join(str(ROOT/'stores'/o) for o in ALSO[k])
-        cfg = config(entry, f'name={entry}', f'train.lr={lr}', f'seed={seed}', f'model.weights={first}', 'model.pretrained=none', f'data.also=[{also}]', f"mine.store={ROOT/'stores'/f'{k}pool'}")
-        mine_run(cfg, store(f'{k}train'), second, resume=second.exists(), validation=store(f'{k}val'), pool=store(f'{k}pool'))
+        pool = store(POOL.get(k, f'{k}pool'))
+        cfg = config(entry, f'name={entry}', f'train.lr={lr}', f'seed={seed}', f'model.weights={first}', 'model.pretrained=none', f'data.also=[{also}]', f'mine.store={pool.path}')
+        mine_run(cfg, store(f'{k}train'), second, resume=second.exists(), validation=store(f'{k}val'), pool=pool)
     judge(entry, seed, 'second', second)
 
 
@@ -135,6 +140,12 @@ def let_go(entry):
     s = known(entry, int(run.name.rpartition('second')[2]), 'second')
     where = f'{kind(entry)}survey-val'
     release(run, weights_name(entry), store(f'{kind(entry)}calib'), s, ROOT/'stores', figures={k: v for k, v in flat(s).items() if v is not None}, where=where)
+    t, seed = rows(RESULTS/'zoo.csv'), int(run.name.rpartition('second')[2])
+    spent = sum(pd.read_csv(ROOT/'runs'/named(entry, seed, o)/'history.csv')['train_seconds'].sum() for o in ('first', 'second'))/60
+    t.loc[(t['entry'] == entry) & (t['seed'] == seed) & (t['stage'] == 'second'), 'minutes_both'] = round(spent, 1)
+    write_table(t, RESULTS/'zoo.csv')
+    page = report_run(run, ROOT/'weights'/weights_name(entry)/'report.html', f'Training of {weights_name(entry)}')
+    page.write_text(page.read_text(encoding='utf-8').replace(f'{ROOT}/', ''), encoding='utf-8')
 
 
 def reweighted(s, times, hardest):
@@ -148,7 +159,7 @@ def reweighted(s, times, hardest):
 def test(names):
     "survey-test, once: figures, differences between entries, and skies with more or fewer hard look-alikes"
     path, runs = RESULTS/'zoo_test.csv', {}
-    for entry in names:
+    for entry in (*names, *(LONGER if any(not kind(o) for o in names) else ())):
         if not (ROOT/'weights'/weights_name(entry)/'card.json').is_file(): continue
         held = store(f'{kind(entry)}survey-test')
         if kept(weights_name(entry), f'{kind(entry)}survey-test', held) is None: keep(scored(ROOT/'weights'/weights_name(entry), f'{kind(entry)}survey-test'), weights_name(entry), f'{kind(entry)}survey-test')

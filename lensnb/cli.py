@@ -271,6 +271,19 @@ def _open_for(names, data, bands, *how):
         fit = [o for o in known_weights() if (c := read_card(find_weights(o))).n_out==1 and {*c.bands}<={*have}]
         raise InputError(f"{e} For {' '.join(have)} there {'is '+', '.join(fit) if fit else 'are no released weights yet: lensnb-train makes some from a simulated sky'}.") from None
 
+def _unnamed(cuts):
+    "Weights for cutouts of which nobody said any, and what these are, in words; small pictures get a network of small ones"
+    from lensnb.core import InputError
+    from lensnb.weights import find_weights, read_card
+    if cuts.survey.pixels!='composite8': return 'default','linear flux'
+    least = read_card(find_weights('composite')).size_pix
+    for i in range(min(len(cuts), 16)):
+        try: side = min(cuts.read(i).shape[-2:])
+        except InputError: continue
+        if side<least: return 'small-composite',f'colour pictures of fewer than {least} pixels a side'
+        break
+    return 'composite','colour pictures'
+
 # %% ../nbs/91_cli.ipynb #ae619ba9
 def _write_cams(model, card, cutouts, scores, folder, method, top):
     "Class activation maps of the objects with the highest logits"
@@ -303,7 +316,7 @@ def _write_metrics(scores, threshold, folder):
 def lensnb_test(
     data:Annotated[str, dict(required=True, opt=True)], # Folder of images, store, .npz or one image
     out:Annotated[str, dict(required=True, opt=True)],  # Folder for the results
-    weights:str=None,        # Folder of a run, the name of released weights, or ensemble:NAME; default: `default` for linear flux, `composite` for colour pictures
+    weights:str=None,        # Folder of a run, the name of released weights, or ensemble:NAME; default: `default` for linear flux, `composite` for colour pictures, `small-composite` for those too small for it
     bands:str=None,          # Bands of the data, as g,r,i; names the planes of files that do not
     pixels:Annotated[str, dict(choices=['flux','composite8','minmax'])]=None, # Kind of pixels, if not as recognised
     pixel_scale:float=None,  # arcsec per pixel, where the files do not say
@@ -325,8 +338,9 @@ def lensnb_test(
     model,card,names = _open_weights(weights or 'default', cam)
     cuts = _open_for(names, data, bands, pixels, pixel_scale, catalog)
     if not weights:
-        if cuts.survey.pixels=='composite8': model,card,_ = _open_weights('composite', cam)
-        print(f"No weights named: {card.name} scores {'colour pictures' if cuts.survey.pixels=='composite8' else 'linear flux'}.", file=sys.stderr)
+        name,what = _unnamed(cuts)
+        if name!='default': model,card,_ = _open_weights(name, cam)
+        print(f"No weights named: {card.name} scores {what}.", file=sys.stderr)
     threshold = probability_at(card, prior)
     _note(cuts.said)
     scores,bad = _predict_any(model, card, cuts, engine, device, tta, batch_size=batch_size, resample=resample, prior=prior)

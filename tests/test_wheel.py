@@ -11,6 +11,8 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
+from lensnb.weights import short_names
+
 ROOT = Path(__file__).parent.parent
 INI = ConfigParser(delimiters=['='])
 INI.read(ROOT/'settings.ini')
@@ -55,11 +57,11 @@ def test_weights_travel_in_the_wheel(alone, name):
     assert 'lensnb/_weights' in r.stdout.replace('\\', '/')
 
 
-@pytest.mark.parametrize('name', ['cube.fits', 'picture.png'])
-def test_default_weights_score_from_the_wheel(alone, name):
+@pytest.mark.parametrize('name, size_pix, weights', [('cube.fits', 64, 'default'), ('picture.png', 128, 'composite'), ('small.png', 64, 'small-composite')])
+def test_default_weights_score_from_the_wheel(alone, name, size_pix, weights):
     rng, path = np.random.default_rng(0), alone[0]/name
-    if name.endswith('.fits'): fits.writeto(path, rng.normal(0, 1, (3, 64, 64)).astype(np.float32))
-    else: Image.fromarray(rng.integers(0, 80, (128, 128, 3), dtype=np.uint8)).save(path)
+    if name.endswith('.fits'): fits.writeto(path, rng.normal(0, 1, (3, size_pix, size_pix)).astype(np.float32))
+    else: Image.fromarray(rng.integers(0, 80, (size_pix, size_pix, 3), dtype=np.uint8)).save(path)
     r = sh(alone, alone[0]/'env'/'bin'/'lensnb-test', '--data', path, '--out', alone[0]/f'{path.stem}-scores', '--engine', 'torch')
     assert r.returncode == 0, r.stderr
-    assert 'No weights named' in r.stderr and len((alone[0]/f'{path.stem}-scores'/'predictions.csv').read_text().splitlines()) == 2
+    assert f'No weights named: {short_names().get(weights, weights)} scores' in r.stderr and len((alone[0]/f'{path.stem}-scores'/'predictions.csv').read_text().splitlines()) == 2
