@@ -143,6 +143,7 @@ def main():
     images = np.stack([c.read(i) for i in range(len(t))]).astype(np.float32)
     y, group = t['expert_grade'].to_numpy(float), t['zooid'].to_numpy()
     seen, everything, others = np.log(np.stack(list(core(c, t).values()), 1)), [], {}
+    if a.core: write('no network', 'core fitted, out of fold', figures(t, out_of_fold(seen, y, group, free=2)[0]))
     for w in a.weights:
         model, card = load_weights(w)
         everything.append(embeddings(model.eval(), card, images))

@@ -25,7 +25,7 @@ from lensnb.learner import train_run
 
 BACKBONES = ('tf_efficientnet_lite0', 'tf_efficientnet_lite1')
 EPOCHS = {1000: 30, 5000: 8, 20_000: 3}   # by number of training images
-LEFT_OUT_EPOCHS, CHOOSE = 3, 5000
+LEFT_OUT_EPOCHS, CHOOSE = 2, 5000
 FAMILIES = ('ring', 'merger', 'spiral')
 LR = .002   # of all runs; not tuned
 

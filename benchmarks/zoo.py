@@ -140,7 +140,13 @@ def let_go(entry):
     s = known(entry, int(run.name.rpartition('second')[2]), 'second')
     where = f'{kind(entry)}survey-val'
     release(run, weights_name(entry), store(f'{kind(entry)}calib'), s, ROOT/'stores', figures={k: v for k, v in flat(s).items() if v is not None}, where=where)
-    t, seed = rows(RESULTS/'zoo.csv'), int(run.name.rpartition('second')[2])
+    tell(entry)
+
+
+def tell(entry):
+    "The report of the second training beside the weights, and how long both took"
+    run, t = best_seed(entry), rows(RESULTS/'zoo.csv')
+    seed = int(run.name.rpartition('second')[2])
     spent = sum(pd.read_csv(ROOT/'runs'/named(entry, seed, o)/'history.csv')['train_seconds'].sum() for o in ('first', 'second'))/60
     t.loc[(t['entry'] == entry) & (t['seed'] == seed) & (t['stage'] == 'second'), 'minutes_both'] = round(spent, 1)
     write_table(t, RESULTS/'zoo.csv')
@@ -179,7 +185,7 @@ def test(names):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument('job', choices=['train', 'release', 'test', 'table'])
+    p.add_argument('job', choices=['train', 'release', 'report', 'test', 'table'])
     p.add_argument('entries', nargs='*', help='default: all of configs/zoo/')
     p.add_argument('--seeds', nargs='*', type=int, default=[0])
     a = p.parse_args()
@@ -190,6 +196,7 @@ def main():
             for seed in a.seeds: train(entry, seed)
             print(f'{entry}: {(time.time()-start)/60:.0f} minutes so far', flush=True)
         if a.job == 'release': let_go(entry)
+        if a.job == 'report': tell(entry)
     if a.job == 'test': test(a.entries or entries())
     if a.job == 'table': print(rows(RESULTS/'zoo.csv').to_string(index=False))
 
