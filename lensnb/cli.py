@@ -271,6 +271,7 @@ def _open_for(names, data, bands, *how):
         fit = [o for o in known_weights() if (c := read_card(find_weights(o))).n_out==1 and {*c.bands}<={*have}]
         raise InputError(f"{e} For {' '.join(have)} there {'is '+', '.join(fit) if fit else 'are no released weights yet: lensnb-train makes some from a simulated sky'}.") from None
 
+# %% ../nbs/91_cli.ipynb #un10a1b2
 def _unnamed(cuts):
     "Weights for cutouts of which nobody said any, and what these are, in words; small pictures get a network of small ones"
     from lensnb.core import InputError
