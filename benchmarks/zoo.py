@@ -4,6 +4,7 @@
     python benchmarks/zoo.py train lens_cnn --seeds 0 1 2   # one entry from its config
     python benchmarks/zoo.py release lens_cnn               # weights/lens-cnn of the seed that did best on `val`
     python benchmarks/zoo.py test                           # opens survey-test, once, for what has been released
+    python benchmarks/zoo.py seeds                          # three trainings of two networks against each other, on survey-val
     python benchmarks/zoo.py table
 
 An entry learns twice. First its config, at the learning rate of three that does best on the validation store (seed 100, fewer images;
@@ -183,9 +184,17 @@ def test(names):
     print(rows(path).to_string(index=False))
 
 
+def seeds():
+    "lens_cnn against cmu_resnet, three trainings each of benchmarks/networks.py on survey-val; the intervals resample objects and seeds"
+    runs = {net: [kept(f'{net}-seed{o}', held=store('survey-val')) for o in range(3)] for net in ('lens_cnn', 'cmu_resnet')}
+    t = compare(*runs.values()).assign(best='lens_cnn', against='cmu_resnet', seeds=3, images=300_000, store='survey-val').round(4)
+    write_table(t, RESULTS/'zoo_seeds.csv')
+    print(t.to_string(index=False))
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument('job', choices=['train', 'release', 'report', 'test', 'table'])
+    p.add_argument('job', choices=['train', 'release', 'report', 'test', 'seeds', 'table'])
     p.add_argument('entries', nargs='*', help='default: all of configs/zoo/')
     p.add_argument('--seeds', nargs='*', type=int, default=[0])
     a = p.parse_args()
@@ -198,6 +207,7 @@ def main():
         if a.job == 'release': let_go(entry)
         if a.job == 'report': tell(entry)
     if a.job == 'test': test(a.entries or entries())
+    if a.job == 'seeds': seeds()
     if a.job == 'table': print(rows(RESULTS/'zoo.csv').to_string(index=False))
 
 
