@@ -5,8 +5,8 @@
 
 Transfer: a smaller set is seen more often, so that all see 20,000 images (see EPOCHS); the learning rate is the same for all and was not tuned, and the
 best epoch is chosen on 5,000 images of `val`. Leave one out: `lens_cnn` without rings, mergers or spirals in training, with the same
-number of other images, and the false-positive rate on the missing family at a rate of one in a hundred over all. Judged on the other 15,000
-images of `val`, so that no larger store is needed; rows go to benchmarks/results/transfer.csv and leave_out.csv, what is finished is not done again.
+number of other images, and the false-positive rate on the missing family at a rate of one in a hundred over all, judged on `survey-val`: `val`
+has too few rings. Transfer is judged on the other 15,000 images of `val`; rows go to benchmarks/results/transfer.csv and leave_out.csv, what is finished is not done again.
 """
 import argparse
 from copy import copy
@@ -41,11 +41,12 @@ def others(s):
     return Scores.from_frame(s.to_frame().drop(index=thin_out(rows, label[rows], CHOOSE)))
 
 
-def run(name, cfg, train):
+def run(name, cfg, train, where='val'):
     out = ROOT/'runs'/name
     if not done(out): train_run(cfg, train, out, resume=out.exists(), validation=store('val'))
-    if kept(name, 'val') is None: keep(scored(out, 'val'), name, 'val')
-    return others(kept(name, 'val'))
+    held = store(where)
+    if kept(name, where, held) is None: keep(scored(out, where), name, where)
+    return others(kept(name, where, held)) if where == 'val' else kept(name, where, held)
 
 
 def transfer(seeds):
@@ -84,7 +85,7 @@ def leave_out(seeds):
                 t = rows(path)
                 if len(t) and ((t[['family', 'arm', 'seed']] == [family, arm, seed]).all(axis=1)).any(): continue
                 name = f'leave-{family}-{arm}-seed{seed}'
-                s = run(name, config(f'name={name}', 'model.name=lens_cnn', f'train.epochs={LEFT_OUT_EPOCHS}', f'train.lr={LR}', f'seed={seed}'), train)
+                s = run(name, config(f'name={name}', 'model.name=lens_cnn', f'train.epochs={LEFT_OUT_EPOCHS}', f'train.lr={LR}', f'seed={seed}'), train, 'survey-val')
                 called = s.logit >= threshold_at(s, .01)
                 mine = (pd.Series(s.extra['kind']) == family).to_numpy()
                 p = proportion(called[mine])
