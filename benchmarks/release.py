@@ -1,6 +1,7 @@
 """From a trained run to released weights: half precision, calibrated on `calib`, with a threshold from `survey-val`
 
-Used by benchmarks/networks.py. Half precision is kept only if no probability of 2,000 images moves by more than 1e-3.
+Used by benchmarks/networks.py and zoo.py. Half precision, of all tensors or of the large ones, is kept only if no probability of 2,000 images
+moves by more than 1e-3.
 """
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,18 @@ def threshold_at(scores, fpr):
     return float(curve.logit[curve.fpr <= fpr].iloc[-1])
 
 
+PRECISION = {0: 'half precision', 20_000: 'half precision of tensors with 20,000 numbers and more', None: 'full precision'}
+
+
+def lighten(out, model, card, few):
+    "Write weights as light as can be: no probability of the images in `few` may move by more than 1e-3"
+    full = apply_calibration(card.calibration, predict((model, card), open_cutouts(few), engine='torch')[0].logit)
+    for least in PRECISION:
+        save_weights(out, model, card, half=least is not None, least=least or 0)
+        moved = np.abs(full-predict(out, open_cutouts(few), engine='torch')[0].p_lens).max()
+        if moved <= 1e-3: return moved, least
+
+
 def release(run, name, calib, judged, work, fpr=1e-3, figures=None, where='survey-val'):
     "Write weights/NAME: `calib` a store, `judged` the scores of the run on survey-val (or `where`), `work` a folder for a few test images"
     model, card = load_weights(run)
@@ -32,10 +45,7 @@ def release(run, name, calib, judged, work, fpr=1e-3, figures=None, where='surve
     out = ROOT/'weights'/name
     few = Path(work)/f'few-{calib.path.name}'
     if not few.is_dir(): write_store(few, calib.batch(slice(0, 2000)), calib.catalog[['id', 'label', *(c['name'] for c in card.meta_columns)]].iloc[:2000], calib.survey)
-    full = predict(run, open_cutouts(few), engine='torch')[0]
-    save_weights(out, model, card, half=True)
-    moved = np.abs(apply_calibration(fitted, full.logit)-predict(out, open_cutouts(few), engine='torch')[0].p_lens).max()
-    if moved > 1e-3: save_weights(out, model, card)
+    moved, least = lighten(out, model, card, few)
     for f in ('config.yaml', 'history.csv'): (out/f).write_text((Path(run)/f).read_text().replace(f'{ROOT}/', ''))
-    print(f"{name}: threshold p = {at:.3f}; half precision moves a probability by {moved:.1e} at most{'' if moved <= 1e-3 else ', so full precision was kept'} -> {out}", flush=True)
+    print(f"{name}: threshold p = {at:.3f}; {PRECISION[least]}, which moves a probability by {moved:.1e} at most -> {out}", flush=True)
     return load_weights(out)[1]

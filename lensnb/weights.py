@@ -118,10 +118,11 @@ def save_weights(
     model:nn.Module,   # Made by `create_model`
     card:WeightCard,   # Describes it; sha256, options and started_from are filled in
     half:bool=False,   # Store half precision
+    least:int=0,       # Only of tensors with at least so many numbers: few small ones carry most of the error
 )->WeightCard:         # The card as written
     "Write weights and card"
     folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
-    tensors = {k:(v.half() if half and v.is_floating_point() else v).detach().cpu().contiguous() for k,v in model.state_dict().items()}
+    tensors = {k:(v.half() if half and v.is_floating_point() and v.numel()>=least else v).detach().cpu().contiguous() for k,v in model.state_dict().items()}
     with atomic_file(folder/'model.safetensors') as tmp: tmp.write_bytes(save(tensors))
     options,start = getattr(model, 'options', card.options),getattr(model, 'started_from', '') or card.started_from
     card = replace(card, sha256=_sha256(folder/'model.safetensors'), options=dict(options), started_from=start)
