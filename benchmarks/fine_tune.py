@@ -14,7 +14,7 @@ benchmarks/real.py and added to benchmarks/results/real.csv: development figures
 from the tiles of the same survey as grade 0 (of random galaxies hardly one in a thousand is a lens), and with these galaxies as the last
 layer itself grades them (pseudo-labels). What stands beside weighs as much as the real candidates together.
 
---core adds two rows. In one the logarithms of redness and brightness of the central 3" join the features, and the ridge hardly pulls on
+--core makes two other rows. In one the logarithms of redness and brightness of the central 3" join the features, and the ridge hardly pulls on
 them. The other fits nothing to real images: the network's logit and the redness, each in units of its scatter, are added as equals.
 """
 import argparse
@@ -133,8 +133,9 @@ def with_head(model, fit, y):
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('weights', nargs='+', help='names or folders of weights for composites')
-    p.add_argument('--beside', action='store_true', help='also with simulations and with unlabelled galaxies')
-    p.add_argument('--core', action='store_true', help='also with redness and brightness of the core')
+    more = p.add_mutually_exclusive_group()
+    more.add_argument('--beside', action='store_true', help='also with simulations and with unlabelled galaxies')
+    more.add_argument('--core', action='store_true', help='with redness and brightness of the core, instead')
     p.add_argument('--release', default=None, help='write weights/NAME of the first, fitted on all candidates')
     a = p.parse_args()
     if not os.environ.get('LENSNB_REAL_DATA'): raise SystemExit('The real images are not here: set LENSNB_REAL_DATA to the folder of real data.')
