@@ -49,10 +49,10 @@ def run(name, cfg, train, where='val'):
     return others(kept(name, where, held)) if where == 'val' else kept(name, where, held)
 
 
-def transfer(seeds):
+def transfer(seeds, networks):
     path = RESULTS/'transfer.csv'
     for seed in seeds:
-        for net in BACKBONES:
+        for net in networks:
             for n, epochs in EPOCHS.items():
                 for start in ('imagenet', 'none'):
                     t = rows(path)
@@ -97,8 +97,9 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--leave-out', action='store_true')
     p.add_argument('--seeds', nargs='*', type=int, default=[0])
+    p.add_argument('--networks', nargs='*', choices=BACKBONES, default=BACKBONES)
     a = p.parse_args()
-    (leave_out if a.leave_out else transfer)(a.seeds)
+    leave_out(a.seeds) if a.leave_out else transfer(a.seeds, a.networks)
 
 
 if __name__ == '__main__': main()

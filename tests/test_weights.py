@@ -1,5 +1,6 @@
 "Everything in weights/ is complete, is what its card says, and can be loaded"
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from lensnb.anomaly import KINDS, load_anomaly
 from lensnb.committee import find_members
 from lensnb.config import load_config
+from lensnb.report import report_run
 from lensnb.weights import load_weights, read_card, short_names
 
 ROOT = Path(__file__).parent.parent
@@ -48,3 +50,17 @@ def test_every_row_of_a_result_table_has_its_weights(table, column):
     if not path.is_file(): pytest.skip(f'{table} has not been made yet')
     rows = {o.replace('_', '-') for o in pd.read_csv(path)[column] if not o.startswith('together')}
     assert rows and rows <= {p.name for p in FOLDERS}
+
+
+ZOO = sorted(p.stem.replace('_', '-') for p in (ROOT/'configs'/'zoo').glob('*.yaml') if (ROOT/'weights'/p.stem.replace('_', '-')).is_dir())
+
+
+@pytest.mark.parametrize('name', ZOO)
+def test_reports_of_the_zoo_open(name, tmp_path):
+    "The page of the training beside the weights, and the one that lensnb-report makes of the released folder"
+    beside = (ROOT/'weights'/name/'report.html').read_text(encoding='utf-8')
+    again = report_run(ROOT/'weights'/name, tmp_path/'report.html').read_text(encoding='utf-8')
+    for page in (beside, again):
+        assert page.rstrip().endswith('</html>') and name in re.search('<title>(.*?)</title>', page)[1]
+        assert '<h2>Training' in page and 'Weight card' in page and '<img' in page
+    assert 'ROC' in beside and str(ROOT) not in beside   # drawn from the scores of the run, which are too large to be released
