@@ -4,7 +4,7 @@
     python benchmarks/zoo.py train lens_cnn --seeds 0 1 2   # one entry from its config
     python benchmarks/zoo.py release lens_cnn               # weights/lens-cnn of the seed that did best on `val`
     python benchmarks/zoo.py test                           # opens survey-test, once, for what has been released
-    python benchmarks/zoo.py seeds                          # three trainings of two networks against each other, on survey-val
+    python benchmarks/zoo.py seeds                          # three trainings of d4_cnn, and of lens_cnn, against three of cmu_resnet, on survey-val
     python benchmarks/zoo.py table
 
 An entry learns twice. First its config, at the learning rate of three that does best on the validation store (seed 100, fewer images;
@@ -185,9 +185,13 @@ def test(names):
 
 
 def seeds():
-    "lens_cnn against cmu_resnet, three trainings each of benchmarks/networks.py on survey-val; the intervals resample objects and seeds"
-    runs = {net: [kept(f'{net}-seed{o}', held=store('survey-val')) for o in range(3)] for net in ('lens_cnn', 'cmu_resnet')}
-    t = compare(*runs.values()).assign(best='lens_cnn', against='cmu_resnet', seeds=3, images=300_000, store='survey-val').round(4)
+    "Three trainings of a network against three of another, on survey-val; the intervals resample objects and seeds"
+    held = store('survey-val')
+    runs = {net: [kept(f'{net}-seed{o}', held=held) for o in range(3)] for net in ('lens_cnn', 'cmu_resnet')}   # benchmarks/networks.py: 300,000 images of Rubin
+    runs['d4_cnn'] = [known('d4_cnn', o, 'second') for o in range(3)]
+    seen = dict(lens_cnn=300_000, cmu_resnet=300_000, d4_cnn=134_000)
+    tables = [compare(runs[a], runs[b]).assign(best=a, against=b, seeds=3, images=seen[a], images_against=seen[b], store='survey-val') for a, b in (('d4_cnn', 'cmu_resnet'), ('lens_cnn', 'cmu_resnet'))]
+    t = pd.concat(tables, ignore_index=True).round(4)
     write_table(t, RESULTS/'zoo_seeds.csv')
     print(t.to_string(index=False))
 
