@@ -115,9 +115,14 @@ def tables():
 
 
 def published():
-    "Released weights and the run each is of"
-    runs = {p.parent.name: load_config(p).name for p in sorted((ROOT/'weights').glob('*/config.yaml'))}
-    return {k: v for k, v in runs.items() if v in names()}
+    "Released weights whose scores on survey-val are kept, and the run each is of: of benchmarks/networks.py, or the second training of benchmarks/zoo.py"
+    out = {}
+    for p in sorted((ROOT/'weights').glob('*/config.yaml')):
+        cfg, card = load_config(p), read_card(p.parent)
+        if 'survey-val' not in card.metrics: continue
+        stems = cfg.name, f"{p.parent.name.replace('-', '_')}-second{cfg.seed}"
+        out |= {p.parent.name: o for o in stems if (RESULTS/'survey-val'/f'{o}.npz').is_file()}
+    return out
 
 
 def release_ensemble(name, only=False):
