@@ -121,7 +121,8 @@ def published():
         cfg, card = load_config(p), read_card(p.parent)
         if 'survey-val' not in card.metrics: continue
         stems = cfg.name, f"{p.parent.name.replace('-', '_')}-second{cfg.seed}"
-        out |= {p.parent.name: o for o in stems if (RESULTS/'survey-val'/f'{o}.npz').is_file()}
+        kept_as = [o for o in stems if (RESULTS/'survey-val'/f'{o}.npz').is_file()]
+        if kept_as: out[p.parent.name] = kept_as[0]
     return out
 
 
