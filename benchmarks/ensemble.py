@@ -1,7 +1,7 @@
 """Is an ensemble better than its best member? Chosen and fitted on one half of `survey-val`, judged on the other, both ways round
 
-    python benchmarks/ensemble.py                        # some minutes, from the logits in benchmarks/results/survey-val
-    python benchmarks/ensemble.py --release lsst-pair --published   # weights/lsst-pair, of weights that are released; chosen and fitted on all of survey-val
+    python benchmarks/ensemble.py                        # some minutes and the simulation of survey-val, from the logits in benchmarks/results/survey-val
+    python benchmarks/ensemble.py --release lsst-pair --published lsst-lens-cnn lsst-cmu-resnet   # of these or, where none are named, all released weights; chosen and fitted on all of survey-val
     python benchmarks/ensemble.py --release lsst-three   # the same of all runs, which are released with it; needs runs/
     python benchmarks/ensemble.py --ece lsst-pair        # its calibration error on `calib-test`; some minutes
     python benchmarks/ensemble.py --test lsst-pair       # opens survey-test for a released ensemble; half an hour, most of it simulation
@@ -39,7 +39,7 @@ FPR = 1e-3
 
 def names():
     "The members: every run on all 20,000 images"
-    return sorted(p.stem for p in (RESULTS/'survey-val').glob('*.npz') if p.stem.startswith(('lens_cnn-', 'regnety_002-', 'cmu_resnet-')) and '-second' not in p.stem)
+    return sorted(p.stem for p in (RESULTS/'survey-val').glob('*.npz') if p.stem.startswith(('lens_cnn-', 'regnety_002-', 'cmu_resnet-')) and not any(o in p.stem for o in ('-first', '-second')))
 
 
 def halves(scores, seed=0):
@@ -126,10 +126,11 @@ def published():
     return out
 
 
-def release_ensemble(name, only=False):
+def release_ensemble(name, only=None):
     "Chosen and fitted on all of survey-val; every member is released as well, or only released ones may be members"
-    of = published()
-    members = {v: kept(v) for v in of.values()} if only else {k: kept(k) for k in names() if (ROOT/'runs'/k/'card.json').is_file()}
+    of = {k: v for k, v in published().items() if not only or k in only}
+    if wrong := set(only or ())-set(of): raise SystemExit(f"Of {', '.join(sorted(wrong))} no scores on survey-val are kept; of {', '.join(published())} they are.")
+    members = {v: kept(v) for v in of.values()} if only is not None else {k: kept(k) for k in names() if (ROOT/'runs'/k/'card.json').is_file()}
     chosen, steps = admit(members, fpr=FPR)
     print(steps.to_string(index=False))
     if len(chosen) < 2: raise SystemExit('Nobody was admitted beside the best member, so there is no ensemble to release.')
@@ -180,7 +181,7 @@ def calibrated(name):
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--release', metavar='NAME')
-    p.add_argument('--published', action='store_true', help='admit weights that are released already, and no others')
+    p.add_argument('--published', nargs='*', metavar='NAME', help='admit weights that are released already, of these names or of all, and no others')
     p.add_argument('--ece', metavar='NAME', help='of a released ensemble')
     p.add_argument('--test', metavar='NAME', help='of a released ensemble')
     a = p.parse_args()

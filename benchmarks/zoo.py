@@ -1,14 +1,14 @@
-"""The zoo: every entry of configs/zoo/ trained, taught what fooled it, calibrated, released and judged
+"""The zoo: the entries of configs/zoo/ trained, taught what fooled it, calibrated, released and judged
 
     python benchmarks/zoo.py train                          # all entries, seed 0: many hours on two cores; goes on where it stopped
     python benchmarks/zoo.py train lens_cnn --seeds 0 1 2   # one entry from its config
-    python benchmarks/zoo.py release lens_cnn               # weights/lens-cnn of the seed that did best on `val`
+    python benchmarks/zoo.py release lens_cnn               # weights/lens-cnn of the seed that did best on `val`, its report beside it (`report` makes that alone)
     python benchmarks/zoo.py test                           # opens survey-test, once, for what has been released
     python benchmarks/zoo.py seeds                          # three trainings of d4_cnn, and of lens_cnn, against three of cmu_resnet, on survey-val
     python benchmarks/zoo.py table
 
 An entry learns twice. First its config, at the learning rate of three that does best on the validation store (seed 100, fewer images;
-benchmarks/networks.py has chosen it for its own three). Then one or two epochs more, at three tenths of the rate, with the galaxies of a pool
+benchmarks/networks.py has chosen it for its own three). Then one epoch more, at three tenths of the rate, with the galaxies of a pool
 that fooled it most and with other surveys, or other stretches of the colours. Both are judged on the survey-val of its kind: linear flux,
 `composite...`, `vis...` or `kids...`; of slow networks only the second. Rows go to benchmarks/results/zoo.csv, logits to
 benchmarks/results/survey-val/. All networks of linear flux see the same number of images: 20,000 five times, then these, 12,000 of other
