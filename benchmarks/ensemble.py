@@ -120,7 +120,7 @@ def published():
     for p in sorted((ROOT/'weights').glob('*/config.yaml')):
         cfg, card = load_config(p), read_card(p.parent)
         if 'survey-val' not in card.metrics: continue
-        stems = cfg.name, f"{p.parent.name.replace('-', '_')}-second{cfg.seed}"
+        stems = cfg.name, f'{cfg.name}-second{cfg.seed}'
         kept_as = [o for o in stems if (RESULTS/'survey-val'/f'{o}.npz').is_file()]
         if kept_as: out[p.parent.name] = kept_as[0]
     return out
@@ -148,6 +148,13 @@ def scored(name, where):
     return kept(name, where, held)
 
 
+def beside(new, name, table, digits):
+    "Rows of an ensemble in a table of several"
+    path = RESULTS/f'{table}.csv'
+    t = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=['of'])
+    write_table(pd.concat([t[t['of'] != name], pd.DataFrame(new).assign(of=name).round(digits)], ignore_index=True), path)
+
+
 def test(name):
     "A released ensemble and its members on survey-test, which had no hand in it"
     card = read_ensemble(ROOT/'weights'/name)
@@ -157,13 +164,13 @@ def test(name):
     for k, s in {**members, name: whole}.items():
         false = proportion((s.pred == 1)[s.label == 0], group_codes(s)[s.label == 0]) if k == name else {}
         rows.append(dict(finder=k, against=best, **figures(s, alone), **{o: v for o, v in flat(s).items() if not o.startswith('tpr_1e-3') and not o.startswith('tpr10')}, fpr_at_threshold=false.get('value'), fpr_at_threshold_lo=false.get('lo'), fpr_at_threshold_hi=false.get('hi'), n_lens=int((s.label == 1).sum()), n_nonlens=int((s.label == 0).sum())))
-    write_table(pd.DataFrame(rows).round(5), RESULTS/'ensemble_test.csv')
+    beside(rows, name, 'ensemble_test', 5)
     purity = []
     for least in (.05, .1, .2, .38, .5, .7, .9):
         pick = whole.p_lens >= least
         found = proportion(whole.label[pick] == 1, group_codes(whole)[pick])
         purity.append(dict(p_lens_from=least, n=int(pick.sum()), promised=whole.p_lens[pick].mean(), found=found['value'], lo=found['lo'], hi=found['hi']))
-    write_table(pd.DataFrame(purity).round(4), RESULTS/'ensemble_purity.csv')
+    beside(purity, name, 'ensemble_purity', 4)
     for t in (pd.DataFrame(rows), pd.DataFrame(purity)): print(t.round(4).T.to_string())
 
 

@@ -3,6 +3,7 @@
     python benchmarks/zoo.py train                          # all entries, seed 0: many hours on two cores; goes on where it stopped
     python benchmarks/zoo.py train lens_cnn --seeds 0 1 2   # one entry from its config
     python benchmarks/zoo.py release lens_cnn               # weights/lens-cnn of the seed that did best on `val`, its report beside it (`report` makes that alone)
+    python benchmarks/zoo.py release d4_cnn --seeds 1 2      # weights/d4-cnn-seed1, -seed2: other seeds, as members of an ensemble
     python benchmarks/zoo.py test                           # opens survey-test, once, for what has been released
     python benchmarks/zoo.py seeds                          # three trainings of d4_cnn, and of lens_cnn, against three of cmu_resnet, on survey-val
     python benchmarks/zoo.py table
@@ -136,22 +137,28 @@ def best_seed(entry):
     return max(runs, key=runs.get)
 
 
-def let_go(entry):
-    run = best_seed(entry)
-    s = known(entry, int(run.name.rpartition('second')[2]), 'second')
+def released(entry, seed):
+    "The run that is released, and its name: of the best seed that of the entry, of a seed that is asked for its own as well"
+    run = best_seed(entry) if seed is None else ROOT/'runs'/named(entry, seed, 'second')
+    if not done(run): raise SystemExit(f'{run.name} has not been trained yet: python benchmarks/zoo.py train {entry} --seeds {seed}')
+    return run, int(run.name.rpartition('second')[2]), weights_name(entry)+('' if seed is None else f'-seed{seed}')
+
+
+def let_go(entry, seed=None):
+    run, seed_, name = released(entry, seed)
+    s = known(entry, seed_, 'second')
     where = f'{kind(entry)}survey-val'
-    release(run, weights_name(entry), store(f'{kind(entry)}calib'), s, ROOT/'stores', figures={k: v for k, v in flat(s).items() if v is not None}, where=where)
-    tell(entry)
+    release(run, name, store(f'{kind(entry)}calib'), s, ROOT/'stores', figures={k: v for k, v in flat(s).items() if v is not None}, where=where)
+    tell(entry, seed)
 
 
-def tell(entry):
+def tell(entry, seed=None):
     "The report of the second training beside the weights, and how long both took"
-    run, t = best_seed(entry), rows(RESULTS/'zoo.csv')
-    seed = int(run.name.rpartition('second')[2])
+    t, (run, seed, name) = rows(RESULTS/'zoo.csv'), released(entry, seed)
     spent = sum(pd.read_csv(ROOT/'runs'/named(entry, seed, o)/'history.csv')['train_seconds'].sum() for o in ('first', 'second'))/60
     t.loc[(t['entry'] == entry) & (t['seed'] == seed) & (t['stage'] == 'second'), 'minutes_both'] = round(spent, 1)
     write_table(t, RESULTS/'zoo.csv')
-    page = report_run(run, ROOT/'weights'/weights_name(entry)/'report.html', f'Training of {weights_name(entry)}')
+    page = report_run(run, ROOT/'weights'/name/'report.html', f'Training of {name}')
     page.write_text(page.read_text(encoding='utf-8').replace(f'{ROOT}/', ''), encoding='utf-8')
 
 
@@ -185,12 +192,15 @@ def test(names):
 
 
 def seeds():
-    "Three trainings of a network against three of another, on survey-val; the intervals resample objects and seeds"
-    held = store('survey-val')
-    runs = {net: [kept(f'{net}-seed{o}', held=held) for o in range(3)] for net in ('lens_cnn', 'cmu_resnet')}   # benchmarks/networks.py: 300,000 images of Rubin
-    runs['d4_cnn'] = [known('d4_cnn', o, 'second') for o in range(3)]
-    seen = dict(lens_cnn=300_000, cmu_resnet=300_000, d4_cnn=134_000)
-    tables = [compare(runs[a], runs[b]).assign(best=a, against=b, seeds=3, images=seen[a], images_against=seen[b], store='survey-val') for a, b in (('d4_cnn', 'cmu_resnet'), ('lens_cnn', 'cmu_resnet'))]
+    """Trainings of a network against those of another; the intervals resample objects and seeds. On survey-val three against three, those of
+    benchmarks/networks.py saw 300,000 images of Rubin; on survey-test what has been released"""
+    val, closed = store('survey-val'), store('survey-test')
+    runs = {net: [kept(f'{net}-seed{o}', held=val) for o in range(3)] for net in ('lens_cnn', 'cmu_resnet')} | {'d4_cnn': [known('d4_cnn', o, 'second') for o in range(3)]}
+    seen, tables = dict(lens_cnn=300_000, cmu_resnet=300_000, d4_cnn=134_000), []
+    for a, b in (('d4_cnn', 'cmu_resnet'), ('lens_cnn', 'cmu_resnet')):
+        tables.append(compare(runs[a], runs[b]).assign(best=a, against=b, seeds=3, seeds_against=3, images=seen[a], images_against=seen[b], store='survey-val'))
+    d4 = [o for k in ('d4-cnn', 'd4-cnn-seed1', 'd4-cnn-seed2') if (o := kept(k, 'survey-test', closed))]
+    if len(d4) == 3: tables.append(compare(d4, [kept('lsst-cmu-resnet', 'survey-test', closed)]).assign(best='d4_cnn', against='cmu_resnet', seeds=3, seeds_against=1, images=seen['d4_cnn'], images_against=seen['cmu_resnet'], store='survey-test'))
     t = pd.concat(tables, ignore_index=True).round(4)
     write_table(t, RESULTS/'zoo_seeds.csv')
     print(t.to_string(index=False))
@@ -200,16 +210,16 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('job', choices=['train', 'release', 'report', 'test', 'seeds', 'table'])
     p.add_argument('entries', nargs='*', help='default: all of configs/zoo/')
-    p.add_argument('--seeds', nargs='*', type=int, default=[0])
+    p.add_argument('--seeds', nargs='*', type=int, help='default: to train 0, to release the one that did best on `val`')
     a = p.parse_args()
     if wrong := set(a.entries)-set(entries()): p.error(f"There is no entry {', '.join(sorted(wrong))}; configs/zoo/ has {', '.join(entries())}.")
     start = time.time()
     for entry in a.entries or entries():
         if a.job == 'train':
-            for seed in a.seeds: train(entry, seed)
+            for seed in a.seeds or [0]: train(entry, seed)
             print(f'{entry}: {(time.time()-start)/60:.0f} minutes so far', flush=True)
-        if a.job == 'release': let_go(entry)
-        if a.job == 'report': tell(entry)
+        if a.job in ('release', 'report'):
+            for seed in a.seeds or [None]: (let_go if a.job == 'release' else tell)(entry, seed)
     if a.job == 'test': test(a.entries or entries())
     if a.job == 'seeds': seeds()
     if a.job == 'table': print(rows(RESULTS/'zoo.csv').to_string(index=False))
