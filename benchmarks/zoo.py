@@ -5,7 +5,7 @@
     python benchmarks/zoo.py release lens_cnn               # weights/lens-cnn of the seed that did best on `val`, its report beside it (`report` makes that alone)
     python benchmarks/zoo.py release d4_cnn --seeds 1 2      # weights/d4-cnn-seed1, -seed2: other seeds, as members of an ensemble
     python benchmarks/zoo.py test                           # opens survey-test, once, for what has been released
-    python benchmarks/zoo.py seeds                          # three trainings of d4_cnn, and of lens_cnn, against three of cmu_resnet, on survey-val
+    python benchmarks/zoo.py seeds                          # three trainings of d4_cnn, and of lens_cnn, against three of cmu_resnet; on survey-test against the one released
     python benchmarks/zoo.py table
 
 An entry learns twice. First its config, at the learning rate of three that does best on the validation store (seed 100, fewer images;
@@ -186,7 +186,7 @@ def test(names):
     flux = {k: [v] for k, v in runs.items() if not kind(k)}
     if len(flux) > 1:
         leaderboard(flux).to_csv(RESULTS/'zoo_board.csv')
-        best = max(flux, key=lambda k: flat(flux[k][0])['tpr_1e-3'])
+        best = max(flux, key=lambda k: read_card(ROOT/'weights'/weights_name(k)).metrics['survey-val']['tpr_1e-3'])   # chosen there, judged here
         write_table(pd.concat([compare(flux[best], flux[o]).assign(best=best, against=o) for o in flux if o != best]).round(4), RESULTS/'zoo_gain.csv')
     print(rows(path).to_string(index=False))
 
