@@ -38,17 +38,17 @@ from lensnb.simulate import load_recipe, simulate_store
 from lensnb.store import open_store
 from lensnb.weights import load_weights, read_card
 
-ALSO = {'': ('train-des', 'train-hsc'), 'composite-': ('composite-train-rejected', 'composite-train-lupton'), 'vis-': (), 'kids-': ()}
+ALSO = {'': ('train-des', 'train-hsc'), 'composite-': ('composite-train-rejected', 'composite-train-lupton'), 'composite-far-': ('composite-far-rejected', 'composite-far-lupton'), 'vis-': (), 'kids-': ()}
 SKIES = ('val-des', 'val-hsc')
 LR_IMAGES = 6000   # seen once at each learning rate
-POOL = {'': 'flux-pool'}
+POOL = {'': 'flux-pool', 'composite-far-': 'composite-pool'}
 CHOOSE = {'': 5000}   # images of `val` that choose a rate and the best epoch; of the other kinds, all of their smaller stores
 LONGER = ('lsst-lens-cnn', 'lsst-cmu-resnet')   # released by benchmarks/networks.py: 300,000 images of Rubin alone, no second training
 SLOW = ('cmu_resnet', 'd4_cnn', 'dense_attention')   # judged after the second training only
 
 
 def entries(): return sorted(p.stem for p in (ROOT/'configs'/'zoo').glob('*.yaml'))
-def kind(entry): return next((f'{k}-' for k in ('composite', 'vis', 'kids') if entry.startswith(k)), '')
+def kind(entry): return next((f"{k.replace('_', '-')}-" for k in ('composite_far', 'composite', 'vis', 'kids') if entry.startswith(k)), '')
 
 
 def store(name):
@@ -76,6 +76,7 @@ def done(path): return (path/'card.json').is_file()
 
 def learning_rate(entry):
     "Of three, the one with the best partial AUC on the validation store; the best AUC where the part is that of chance for all"
+    if kind(entry) == 'composite-far-': return learning_rate(entry.replace('_far', ''))   # of the same network
     name, path = entry, RESULTS/('networks_lr.csv' if entry in NETS else 'zoo_lr.csv')
     for lr in LRS:
         t = rows(path)

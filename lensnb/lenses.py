@@ -41,9 +41,9 @@ def einstein_radius(
 
 # %% ../nbs/24_lenses.ipynb #2fdf63b5
 @lru_cache
-def _z_lens_table(omega_m):
+def _z_lens_table(omega_m, evolution):
     z = np.linspace(0.05, 2, 391); chi = comoving_distance(z, omega_m)
-    number = np.cumsum(chi**2*np.gradient(chi, z)*(1+z)**-2.5)
+    number = np.cumsum(chi**2*np.gradient(chi, z)*(1+z)**evolution)
     return number/number[-1], z
 
 @dataclass(frozen=True)
@@ -56,9 +56,10 @@ class LensPopulation:
     disk_share:float=0.09     # Share of deflectors that are disks with a bulge
     slope_scatter:float=0.    # Scatter of the slope of the mass about 2; 0: isothermal. Real lenses have 0.16 (Auger et al. 2010)
     group_share:float=0.05    # Share that are groups in a field of 13"; it grows with the area of the field
+    evolution:float=-2.5      # Number of deflectors in a comoving volume goes as (1+z)^evolution; 0: none lost, and fainter lens galaxies
 
     def _redshifts(self, rng, n):
-        z_lens,z_source = np.interp(rng.random(n), *_z_lens_table(self.omega_m)),rng.gamma(3, self.source_z, n)
+        z_lens,z_source = np.interp(rng.random(n), *_z_lens_table(self.omega_m, self.evolution)),rng.gamma(3, self.source_z, n)
         ratio = 1-comoving_distance(z_lens, self.omega_m)/comoving_distance(z_source, self.omega_m)
         return z_lens, z_source, ratio, (z_source>z_lens+0.1) & (rng.random(n)<ratio**2)
 
