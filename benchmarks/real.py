@@ -2,6 +2,7 @@
 
     LENSNB_REAL_DATA=FOLDER python benchmarks/real.py small-composite                  # names or folders of weights for composites
     LENSNB_REAL_DATA=FOLDER python benchmarks/real.py --tta runs/wide --step 'wider'   # eight-fold pooling; the step of the table
+    LENSNB_REAL_DATA=FOLDER python benchmarks/real.py --tta --together composite-lite0 composite-cnn --step 'together'   # the mean of their logits
 
 Rows go to benchmarks/results/real.csv, one for each figure; what a step and a network had there before is replaced.
 
@@ -102,16 +103,20 @@ def main():
     p.add_argument('weights', nargs='*', help='names or folders of weights for composites')
     p.add_argument('--step', default='as released')
     p.add_argument('--tta', action='store_true', help='mean over the eight symmetries')
+    p.add_argument('--together', action='store_true', help='only the mean of the logits of all, and no threshold')
     a = p.parse_args()
     if not os.environ.get('LENSNB_REAL_DATA'): raise SystemExit('The real images are not here: set LENSNB_REAL_DATA to the folder of real data.')
     data = Path(os.environ['LENSNB_REAL_DATA'])
     torch.set_num_threads(min(2, os.cpu_count()))
     c, t = candidates(data)
     for name, score in (core(c, t) | {'the crowd': logit(t['volunteer_p'].to_numpy().clip(1e-6, 1-1e-6))}).items(): write('no network', name, figures(t, score))
+    logits = {}
     for w in a.weights:
         s = scored(w, c, a.tta)
         if list(s.id) != list(t['id']): raise SystemExit('The scores are in another order than the pictures.')
-        write(a.step, Path(w).name, [*figures(t, s.logit, s.pred == 1), *rings(data, w, a.tta)], a.tta)
+        logits[Path(w).name] = s.logit
+        if not a.together: write(a.step, Path(w).name, [*figures(t, s.logit, s.pred == 1), *rings(data, w, a.tta)], a.tta)
+    if a.together: write(a.step, '+'.join(logits), [*figures(t, np.mean(list(logits.values()), 0))], a.tta)
 
 
 if __name__ == '__main__': main()

@@ -276,6 +276,7 @@ def _unnamed(cuts):
     "Weights for cutouts of which nobody said any, and what these are, in words; small pictures get a network of small ones"
     from lensnb.core import InputError
     from lensnb.weights import find_weights, read_card
+    if [*cuts.survey.bands]==['VIS']: return 'vis','one band, VIS'
     if cuts.survey.pixels!='composite8': return 'default','linear flux'
     least = read_card(find_weights('composite')).size_pix
     for i in range(min(len(cuts), 16)):
@@ -284,6 +285,17 @@ def _unnamed(cuts):
         if side<least: return 'small-composite',f'colour pictures of fewer than {least} pixels a side'
         break
     return 'composite','colour pictures'
+
+def _open_unnamed(names, data, bands, *how):
+    "Cutouts of which nobody said any weights, the name of weights for them, and what they are; files that say that they are VIS get those for VIS"
+    from lensnb.core import InputError
+    from lensnb.cutouts import open_cutouts
+    try: cuts = _open_for(names, data, bands, *how)
+    except InputError as e:
+        if not str(e).startswith('Wanted the bands'): raise
+        if bands or 'VIS' not in open_cutouts(data, None, *how).survey.bands: raise
+        cuts = open_cutouts(data, ['VIS'], *how)
+    return cuts,*_unnamed(cuts)
 
 # %% ../nbs/91_cli.ipynb #ae619ba9
 def _write_cams(model, card, cutouts, scores, folder, method, top):
@@ -317,7 +329,7 @@ def _write_metrics(scores, threshold, folder):
 def lensnb_test(
     data:Annotated[str, dict(required=True, opt=True)], # Folder of images, store, .npz or one image
     out:Annotated[str, dict(required=True, opt=True)],  # Folder for the results
-    weights:str=None,        # Folder of a run, the name of released weights, or ensemble:NAME; default: `default` for linear flux, `composite` for colour pictures, `small-composite` for those too small for it
+    weights:str=None,        # Folder of a run, the name of released weights, or ensemble:NAME; default: `default` for linear flux, `vis` for VIS alone, `composite` for colour pictures, `small-composite` for those too small for it
     bands:str=None,          # Bands of the data, as g,r,i; names the planes of files that do not
     pixels:Annotated[str, dict(choices=['flux','composite8','minmax'])]=None, # Kind of pixels, if not as recognised
     pixel_scale:float=None,  # arcsec per pixel, where the files do not say
@@ -337,9 +349,10 @@ def lensnb_test(
     from lensnb.report import Sky, report_test, save_pictures
     from lensnb.weights import probability_at
     model,card,names = _open_weights(weights or 'default', cam)
-    cuts = _open_for(names, data, bands, pixels, pixel_scale, catalog)
-    if not weights:
-        name,what = _unnamed(cuts)
+    files = data,bands,pixels,pixel_scale,catalog
+    if weights: cuts = _open_for(names, *files)
+    else:
+        cuts,name,what = _open_unnamed(names, *files)
         if name!='default': model,card,_ = _open_weights(name, cam)
         print(f"No weights named: {card.name} scores {what}.", file=sys.stderr)
     threshold = probability_at(card, prior)

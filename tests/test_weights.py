@@ -40,7 +40,8 @@ def test_all_together_are_light(): assert sum(p.stat().st_size for p in (ROOT/'w
 
 
 def test_short_names_stand_for_weights():
-    assert {'default', 'composite'} <= set(short_names())
+    assert {'default', 'composite', 'vis'} <= set(short_names())
+    assert read_card(ROOT/'weights'/short_names()['vis']).bands == ('VIS',)
     assert read_card(ROOT/'weights'/short_names()['default']).pixels == 'flux' and read_card(ROOT/'weights'/short_names()['composite']).pixels == 'composite8'
 
 

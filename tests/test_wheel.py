@@ -57,10 +57,10 @@ def test_weights_travel_in_the_wheel(alone, name):
     assert 'lensnb/_weights' in r.stdout.replace('\\', '/')
 
 
-@pytest.mark.parametrize('name, size_pix, weights', [('cube.fits', 64, 'default'), ('picture.png', 128, 'composite'), ('small.png', 64, 'small-composite')])
+@pytest.mark.parametrize('name, size_pix, weights', [('cube.fits', 64, 'default'), ('picture.png', 128, 'composite'), ('small.png', 64, 'small-composite'), ('galaxy_VIS.fits', 128, 'vis')])
 def test_default_weights_score_from_the_wheel(alone, name, size_pix, weights):
     rng, path = np.random.default_rng(0), alone[0]/name
-    if name.endswith('.fits'): fits.writeto(path, rng.normal(0, 1, (3, size_pix, size_pix)).astype(np.float32))
+    if name.endswith('.fits'): fits.writeto(path, rng.normal(0, 1, (1 if weights == 'vis' else 3, size_pix, size_pix)).astype(np.float32))
     else: Image.fromarray(rng.integers(0, 80, (size_pix, size_pix, 3), dtype=np.uint8)).save(path)
     r = sh(alone, alone[0]/'env'/'bin'/'lensnb-test', '--data', path, '--out', alone[0]/f'{path.stem}-scores', '--engine', 'torch')
     assert r.returncode == 0, r.stderr
