@@ -1,4 +1,4 @@
-"""Ten families of things that are not lenses and look like one
+"""Eleven families of things that are not lenses and look like one
 
 Docs: https://lensnb.github.io/lensnb/lookalikes.html.md"""
 
@@ -6,7 +6,7 @@ Docs: https://lensnb.github.io/lensnb/lookalikes.html.md"""
 
 # %% auto #0
 __all__ = ['LOOK_ALIKES', 'NATURAL_MIX', 'HARD_MIX', 'draw_etg', 'draw_etg_sat', 'draw_arc_like', 'draw_group', 'draw_star_blend',
-           'draw_spiral', 'draw_edge_on', 'draw_ring', 'draw_merger', 'draw_artefact']
+           'draw_spiral', 'draw_edge_on', 'draw_ring', 'draw_blue_disk', 'draw_merger', 'draw_artefact']
 
 # %% ../nbs/23_lookalikes.ipynb #30a2cb97
 import math
@@ -93,6 +93,20 @@ def draw_ring(rng, survey):
     if bar: parts.append(sersic_at(x0, y0, mag(bar, rng.uniform(0.7, 1)), 0.6, rng.uniform(0.4, 0.65)*r, rng.uniform(0.2, 0.4), angle(rng)))
     return _scene(rng, survey, z, parts, mag_r)
 
+def draw_blue_disk(rng, survey):
+    "A small, far and young disk, clumpy or with a ring, about a red bulge"
+    z = rng.uniform(0.3, 0.8); mag_r = apparent_r(rng.normal(-22.2, 0.6), z, 0.3); x0,y0 = _centre(rng)
+    h,q,pa,age = scale_length(rng, z, mag_r), rng.uniform(0.45, 1), angle(rng), rng.beta(1.2, 4)
+    bulge,clumpy,ring = rng.uniform(0.1, 0.45), rng.uniform(0.02, 0.2), rng.uniform(0.2, 0.7)*(rng.random()<0.5)
+    def mag(fraction, age): return magnitudes(rng, fainter(mag_r, fraction), z, age)
+    parts = [sersic_at(*rng.normal((x0,y0), 0.08*h), mag(bulge, rng.uniform(0.7, 1)), rng.uniform(1.5, 4), rng.uniform(0.25, 0.6)*h, rng.uniform(max(q, 0.6), 1), pa),
+             sersic_at(x0, y0, mag((1-bulge)*(1-clumpy)*(1-ring), age), rng.uniform(0.6, 1.2), 1.68*h, q, pa),
+             *knots(rng, int(rng.integers(1, 5)), mag((1-bulge)*clumpy, age/2), rng.uniform(1, 2)*h, q, pa, x0, y0)]
+    if not ring: return _scene(rng, survey, z, parts, mag_r)
+    r = rng.uniform(1.3, 2.6)*h
+    hoop = partial(ring_profile, r_arcsec=r, width_arcsec=r*rng.uniform(0.12, 0.3), q=q, pa=pa, x0=x0, y0=y0, contrast=rng.uniform(0, 2), n_knot=int(rng.integers(1, 4)), phase=rng.uniform(0, 2*math.pi))
+    return _scene(rng, survey, z, [*parts, Component(hoop, mag((1-bulge)*(1-clumpy)*ring, age), x0, y0, r*1.6/math.sqrt(q))], mag_r)
+
 # %% ../nbs/23_lookalikes.ipynb #5c5fc90a
 def draw_merger(rng, survey):
     "Two galaxies in each other's arms, with one or two tidal arcs"
@@ -116,6 +130,6 @@ def draw_artefact(rng, survey):
 
 # %% ../nbs/23_lookalikes.ipynb #1acd03e9
 LOOK_ALIKES = {'etg':draw_etg, 'etg_sat':draw_etg_sat, 'arc_like':draw_arc_like, 'ring':draw_ring, 'spiral':draw_spiral, 'edge_on':draw_edge_on, # Kind -> function: (rng: np.random.Generator, survey: Survey) -> `Scene`, positions in arcsec, light in AB mag
-               'merger':draw_merger, 'star_blend':draw_star_blend, 'group':draw_group, 'artefact':draw_artefact}
-NATURAL_MIX = {'etg':0.35, 'etg_sat':0.12, 'arc_like':0.007, 'ring':0.003, 'spiral':0.25, 'edge_on':0.08, 'merger':0.02, 'star_blend':0.08, 'group':0.06, 'artefact':0.03} # Share of each kind where nobody has chosen
-HARD_MIX = {'etg':0.16, 'etg_sat':0.17, 'arc_like':0.13, 'ring':0.14, 'spiral':0.15, 'edge_on':0.04, 'merger':0.08, 'star_blend':0.04, 'group':0.07, 'artefact':0.02} # Share of each kind in a set made to fool a finder
+               'merger':draw_merger, 'star_blend':draw_star_blend, 'group':draw_group, 'artefact':draw_artefact, 'blue_disk':draw_blue_disk}
+NATURAL_MIX = {'etg':0.35, 'etg_sat':0.12, 'arc_like':0.007, 'ring':0.003, 'spiral':0.25, 'edge_on':0.08, 'merger':0.02, 'star_blend':0.08, 'group':0.06, 'artefact':0.03, 'blue_disk':0.} # Share of each kind where nobody has chosen
+HARD_MIX = {'etg':0.16, 'etg_sat':0.17, 'arc_like':0.13, 'ring':0.14, 'spiral':0.15, 'edge_on':0.04, 'merger':0.08, 'star_blend':0.04, 'group':0.07, 'artefact':0.02, 'blue_disk':0.} # Share of each kind in a set made to fool a finder
