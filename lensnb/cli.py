@@ -272,30 +272,17 @@ def _open_for(names, data, bands, *how):
         raise InputError(f"{e} For {' '.join(have)} there {'is '+', '.join(fit) if fit else 'are no released weights yet: lensnb-train makes some from a simulated sky'}.") from None
 
 # %% ../nbs/91_cli.ipynb #un10a1b2
-def _unnamed(cuts):
-    "Weights for cutouts of which nobody said any, and what these are, in words; small pictures get a network of small ones"
-    from lensnb.core import InputError
-    from lensnb.weights import find_weights, read_card
-    if [*cuts.survey.bands]==['VIS']: return 'vis','one band, VIS'
-    if cuts.survey.pixels!='composite8': return 'default','linear flux'
-    least = read_card(find_weights('composite')).size_pix
-    for i in range(min(len(cuts), 16)):
-        try: side = min(cuts.read(i).shape[-2:])
-        except InputError: continue
-        if side<least: return 'small-composite',f'colour pictures of fewer than {least} pixels a side'
-        break
-    return 'composite','colour pictures'
-
-def _open_unnamed(names, data, bands, *how):
-    "Cutouts of which nobody said any weights, the name of weights for them, and what they are; files that say that they are VIS get those for VIS"
+def _open_any(weights, names, data, bands, *how):
+    "Cutouts, the name of weights for them where nobody said any, and what they are; files that say that they are VIS get those for VIS"
     from lensnb.core import InputError
     from lensnb.cutouts import open_cutouts
+    from lensnb.predict import weights_for
     try: cuts = _open_for(names, data, bands, *how)
     except InputError as e:
         if not str(e).startswith('Wanted the bands'): raise
-        if bands or 'VIS' not in open_cutouts(data, None, *how).survey.bands: raise
+        if weights or bands or 'VIS' not in open_cutouts(data, None, *how).survey.bands: raise
         cuts = open_cutouts(data, ['VIS'], *how)
-    return cuts,*_unnamed(cuts)
+    return cuts,*((weights,'') if weights else weights_for(cuts))
 
 # %% ../nbs/91_cli.ipynb #ae619ba9
 def _write_cams(model, card, cutouts, scores, folder, method, top):
@@ -349,10 +336,8 @@ def lensnb_test(
     from lensnb.report import Sky, report_test, save_pictures
     from lensnb.weights import probability_at
     model,card,names = _open_weights(weights or 'default', cam)
-    files = data,bands,pixels,pixel_scale,catalog
-    if weights: cuts = _open_for(names, *files)
-    else:
-        cuts,name,what = _open_unnamed(names, *files)
+    cuts,name,what = _open_any(weights, names, data, bands, pixels, pixel_scale, catalog)
+    if not weights:
         if name!='default': model,card,_ = _open_weights(name, cam)
         print(f"No weights named: {card.name} scores {what}.", file=sys.stderr)
     threshold = probability_at(card, prior)

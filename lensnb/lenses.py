@@ -69,8 +69,7 @@ class LensPopulation:
         fwhm_arcsec:float=0.7,      # Seeing, arcsec
     )->dict:                        # Those that lens, as arrays: sigma_v_km_s, z_lens, z_source, theta_e_arcsec
         "Lenses among n random pairs"
-        z_lens,z_source,ratio,ok = self._redshifts(rng, n)
-        sigma = 161*rng.gamma((2.32+4)/2.67, size=n)**(1/2.67)
+        (z_lens,z_source,ratio,ok),sigma = self._redshifts(rng, n),161*rng.gamma((2.32+4)/2.67, size=n)**(1/2.67)
         theta = 4*math.pi*(sigma/C_KM_S)**2*ratio*ARCSEC_PER_RAD
         fade = 1+(self.resolve*math.hypot(fwhm_arcsec, 0.6)/np.maximum(theta, 0.3))**6
         ok &= (sigma>self.sigma_min_km_s) & (theta>0.3) & (rng.random(n)*fade<1)

@@ -126,15 +126,15 @@ def test_wandb_offline(tmp_path, flux, monkeypatch):
 
 def test_images_without_a_finder_are_told_so(tmp_path, ten):
     "Ten files in a band that no released network takes: what came, and what there is for it"
-    from lensnb.cli import _open_for, _open_unnamed
+    from lensnb.cli import _open_any, _open_for
     from lensnb.core import InputError, Survey
     images, cat, _ = ten
     write_cutouts(tmp_path/'nisp', images[:, :2], cat, Survey('space', ('J', 'H'), pixel_scale_arcsec=.3), 'fits-per-band')
     with pytest.raises(InputError, match='J H; g r i is missing.*For J H there are no released weights yet'): _open_for(('g', 'r', 'i'), tmp_path/'nisp', None, None, None, None)
-    with pytest.raises(InputError, match='For J H there are no released weights yet'): _open_unnamed(('g', 'r', 'i'), tmp_path/'nisp', None, None, None, None)
+    with pytest.raises(InputError, match='For J H there are no released weights yet'): _open_any(None, ('g', 'r', 'i'), tmp_path/'nisp', None, None, None, None)
     write_cutouts(tmp_path/'vis', images[:, :1], cat, Survey('space', ('VIS',), pixel_scale_arcsec=.1), 'fits-per-band')
-    assert _open_unnamed(('g', 'r', 'i'), tmp_path/'vis', None, None, None, None)[1:] == ('vis', 'one band, VIS')
-    assert _open_unnamed(('g', 'r', 'i'), tmp_path/'vis', 'VIS', None, None, None)[1] == 'vis'
+    assert _open_any(None, ('g', 'r', 'i'), tmp_path/'vis', None, None, None, None)[1:] == ('vis', 'one band, VIS')
+    assert _open_any(None, ('g', 'r', 'i'), tmp_path/'vis', 'VIS', None, None, None)[1] == 'vis'
     write_cutouts(tmp_path/'gri', images, cat, Survey('ground', ('g', 'r', 'i'), pixel_scale_arcsec=.2), 'fits-per-band')
     with pytest.raises(InputError, match='For g r i there is .*small-flux'): _open_for(('F814W',), tmp_path/'gri', None, None, None, None)
     assert len(_open_for(('g', 'r', 'i'), tmp_path/'gri', None, None, None, None)) == 10
