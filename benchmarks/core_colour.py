@@ -1,6 +1,6 @@
 """Are the middles of simulated lenses as red and as bright as those of real candidates?
 
-    LENSNB_REAL_DATA=FOLDER python benchmarks/core_colour.py     # the stores `composite-train` and `composite-far-train` are simulated where they are not there yet
+    LENSNB_REAL_DATA=FOLDER python benchmarks/core_colour.py     # the stores `composite-train`, `composite-far-train` and `composite-far-rejected` are simulated where they are not there yet
 
 Redness (mean of i over mean of g, natural logarithm) and brightness (mean of g, r and i, of 255) of the central 3" of the candidates of
 Space Warps, by grade, and of simulated lenses and look-alikes, by kind and by the magnitude of the lens galaxy. Rows go to
@@ -54,6 +54,8 @@ def main():
     far = simulated('composite-far-train')   # lens galaxies at the redshifts of those that people find
     far = far[far.label.notna()]
     out += [row('far, all', far, far.label), row('far, lens', far[far.kind == 'lens']), row('far, look-alikes', far[far.label == 0])]
+    more = simulated('composite-far-rejected')
+    out.append(row('far, blue_disk', more[more.kind == 'blue_disk']))
     write_table(pd.DataFrame(out), RESULT.with_name('core_colour.csv'))
     print(pd.DataFrame(out).to_string(index=False))
 
