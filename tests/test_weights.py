@@ -45,7 +45,7 @@ def test_short_names_stand_for_weights():
     assert read_card(ROOT/'weights'/short_names()['default']).pixels == 'flux' and read_card(ROOT/'weights'/short_names()['composite']).pixels == 'composite8'
 
 
-@pytest.mark.parametrize('table, column', [('zoo_test.csv', 'entry'), ('composites.csv', 'finder'), ('ensemble_test.csv', 'finder')])
+@pytest.mark.parametrize('table, column', [('zoo_test.csv', 'entry'), ('composites.csv', 'finder'), ('composites_far.csv', 'finder'), ('ensemble_test.csv', 'finder')])
 def test_every_row_of_a_result_table_has_its_weights(table, column):
     path = ROOT/'benchmarks'/'results'/table
     if not path.is_file(): pytest.skip(f'{table} has not been made yet')
