@@ -2,7 +2,7 @@
 
     python benchmarks/zoo.py train composite_cnn composite_regnety composite_lite0          # and release: the members
     LENSNB_REAL_DATA=FOLDER python benchmarks/composites.py               # some minutes; without the folder the real images are left out
-    LENSNB_REAL_DATA=FOLDER python benchmarks/composites.py --far         # the networks and stores whose lens galaxies are farther away; tables composites_far...
+    LENSNB_REAL_DATA=FOLDER python benchmarks/composites.py --far         # the networks and stores whose lens galaxies are farther away; tables composites_far..., with what they gain over the nearer ones
 
 `composite-survey-val` (480 lenses, 11,520 natural look-alikes) admits members one by one at a false-positive rate of 1e-3, calibrates and sets the
 threshold; `composite-survey-test`, as large, judges. weights/composite-ensemble (or composite-far-ensemble) is written if a second member was admitted. Tables: composites_admission.csv,
@@ -46,6 +46,16 @@ def on(of, where):
     return {m: kept(m, where, held) for m in members(of)}
 
 
+def nearer(judged):
+    "Networks that learned farther lens galaxies against the same ones that learned nearer ones, on the store of the former"
+    where, rows = 'composite-far-survey-test', []
+    for m, s in judged.items():
+        if not (ROOT/'weights'/(old := m.replace('-far', ''))/'card.json').is_file(): continue
+        if kept(old, where, store(where)) is None: keep(scored(old, open_cutouts(store(where).path), engine='auto'), old, where)
+        rows.append(compare(s, kept(old, where, store(where))).assign(best=m, against=old))
+    write_table(pd.concat(rows).round(4), RESULTS/'composites_far_gain.csv')
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--far', action='store_true', help='the networks and stores whose lens galaxies are farther away')
@@ -58,6 +68,7 @@ def main():
     write_table(pd.concat(alike), RESULTS/f'{tables}_correlation.csv')
     best, rows, judged = chosen[0], [], on(of, 'survey-test')
     pick = chosen if len(chosen) > 1 else tuple(first)   # where nobody is admitted all are combined, so that the table shows why
+    if of == 'composite-far-': nearer(judged)
     cards = {how: fit_ensemble({m: first[m] for m in pick}, how, fpr=FPR, name=together, sha256=member_sha256([ROOT/'weights'/m for m in pick])) for how in HOW}
     if len(chosen) > 1: print(save_ensemble(ROOT/'weights'/together, cards['logit_mean']))
     for k, s in {**judged, **{f'together, {how}': apply_ensemble(c, {m: judged[m] for m in pick}) for how, c in cards.items()}}.items():
