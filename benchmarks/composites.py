@@ -1,6 +1,6 @@
 """Networks for colour composites as one finder: chosen on one simulated store, judged on another, and on real candidates
 
-    python benchmarks/zoo.py train composite_cnn composite_regnety composite_lite0          # and release: the members
+    python benchmarks/zoo.py train composite_cnn composite_regnety composite_lite0          # and release: the members; with --far composite_far_cnn composite_far_lite0
     LENSNB_REAL_DATA=FOLDER python benchmarks/composites.py               # some minutes; without the folder the real images are left out
     LENSNB_REAL_DATA=FOLDER python benchmarks/composites.py --far         # the networks and stores whose lens galaxies are farther away; tables composites_far..., with what they gain over the nearer ones
 
@@ -53,7 +53,7 @@ def nearer(judged):
         if not (ROOT/'weights'/(old := m.replace('-far', ''))/'card.json').is_file(): continue
         if kept(old, where, store(where)) is None: keep(scored(old, open_cutouts(store(where).path), engine='auto'), old, where)
         rows.append(compare(s, kept(old, where, store(where))).assign(best=m, against=old))
-    write_table(pd.concat(rows).round(4), RESULTS/'composites_far_gain.csv')
+    if rows: write_table(pd.concat(rows).round(4), RESULTS/'composites_far_gain.csv')
 
 
 def main():

@@ -17,7 +17,7 @@ from lensnb.config import load_config
 from lensnb.core import Scores, write_table
 from lensnb.cutouts import open_cutouts
 from lensnb.learner import train_run
-from lensnb.lookalikes import LOOK_ALIKES
+from lensnb.lookalikes import HARD_MIX
 from lensnb.metrics import auc_interval
 from lensnb.predict import predict
 from lensnb.simulate import load_recipe, simulate_store
@@ -25,6 +25,7 @@ from lensnb.store import open_store
 
 ROOT = Path(__file__).parent.parent
 COLOURS = ['g_r', 'r_i']
+FAMILIES = [k for k, share in HARD_MIX.items() if share]
 
 
 def store(name, **recipe):
@@ -35,7 +36,7 @@ def store(name, **recipe):
 def table(frame, score):
     "AUC of each family against all lenses"
     rows = []
-    for family in LOOK_ALIKES:
+    for family in FAMILIES:
         part = frame[(frame['kind'] == family) | (frame['label'] == 1)]
         z = part[score].to_numpy(float)
         scores = Scores(part['id'], part['id'], z, np.full(len(z), .5), np.zeros(len(z)), part['label'])
@@ -49,8 +50,8 @@ def main():
     p.add_argument('--per-family', type=int, default=500)
     a = p.parse_args()
     train = store('train', **load_recipe(ROOT/'configs'/'stores.yaml', 'train'))
-    mix = dict.fromkeys(LOOK_ALIKES, 1/len(LOOK_ALIKES))
-    n_other = a.per_family*len(LOOK_ALIKES)
+    mix = dict.fromkeys(FAMILIES, 1/len(FAMILIES))
+    n_other = a.per_family*len(FAMILIES)
     held = store('families', n=n_other+1000, lens_frac=1000/(n_other+1000), families=mix, seed=2026, store_name='families', dtype='float16', measured=True)
 
     run = ROOT/'runs'/'families'

@@ -2,7 +2,7 @@
 
     LENSNB_REAL_DATA=FOLDER python benchmarks/real.py small-composite                  # names or folders of weights for composites
     LENSNB_REAL_DATA=FOLDER python benchmarks/real.py --tta runs/wide --step 'wider'   # eight-fold pooling; the step of the table
-    LENSNB_REAL_DATA=FOLDER python benchmarks/real.py --tta --together composite-lite0 composite-cnn --step 'together'   # the mean of their logits
+    LENSNB_REAL_DATA=FOLDER python benchmarks/real.py --tta --together composite-lite0 composite-cnn --step 'together'   # the mean of their logits as they are; benchmarks/composites.py takes calibrated ones
 
 Rows go to benchmarks/results/real.csv, one for each figure; what a step and a network had there before is replaced.
 
@@ -105,6 +105,7 @@ def main():
     p.add_argument('--tta', action='store_true', help='mean over the eight symmetries')
     p.add_argument('--together', action='store_true', help='only the mean of the logits of all, and no threshold')
     a = p.parse_args()
+    if a.together and len({Path(w).name for w in a.weights}) < 2: p.error('--together wants at least two networks of different names.')
     if not os.environ.get('LENSNB_REAL_DATA'): raise SystemExit('The real images are not here: set LENSNB_REAL_DATA to the folder of real data.')
     data = Path(os.environ['LENSNB_REAL_DATA'])
     torch.set_num_threads(min(2, os.cpu_count()))

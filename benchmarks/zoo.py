@@ -11,7 +11,7 @@
 An entry learns twice. First its config, at the learning rate of three that does best on the validation store (seed 100, fewer images;
 benchmarks/networks.py has chosen it for its own three). Then one epoch more, at three tenths of the rate, with the galaxies of a pool
 that fooled it most and with other surveys, or other stretches of the colours. Both are judged on the survey-val of its kind: linear flux,
-`composite...`, `vis...` or `kids...`; of slow networks only the second. Rows go to benchmarks/results/zoo.csv, logits to
+`composite...`, `composite_far...`, `vis...` or `kids...`; of slow networks only the second. Rows go to benchmarks/results/zoo.csv, logits to
 benchmarks/results/survey-val/. All networks of linear flux see the same number of images: 20,000 five times, then these, 12,000 of other
 surveys and 2,000 hard ones once. Weights are calibrated on `calib` and take their threshold from survey-val at a false-positive rate of 1e-3.
 """

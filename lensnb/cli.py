@@ -269,7 +269,7 @@ def _open_for(names, data, bands, *how):
         if not str(e).startswith('Wanted the bands'): raise
         have = open_cutouts(data, None, *how).survey.bands
         fit = [o for o in known_weights() if (c := read_card(find_weights(o))).n_out==1 and {*c.bands}<={*have}]
-        raise InputError(f"{e} For {' '.join(have)} there {'is '+', '.join(fit) if fit else 'are no released weights yet: lensnb-train makes some from a simulated sky'}.") from None
+        raise InputError(f"{e} For {' '.join(have)} there {'is '+', '.join(fit) if fit else 'are no released weights yet: lensnb-train makes some, from labelled images or from a simulated sky'}.") from None
 
 # %% ../nbs/91_cli.ipynb #un10a1b2
 def _open_any(weights, names, data, bands, *how):

@@ -132,8 +132,10 @@ def weights_for(
     cutouts:Cutouts, # Of which nobody said any weights
 )->tuple:            # Name of released weights; what they are for, in words
     "Released weights for VIS alone, for colour pictures, small ones apart, or for linear flux"
-    if [*cutouts.survey.bands]==['VIS']: return 'vis','one band, VIS'
-    if cutouts.survey.pixels!='composite8': return 'default','linear flux'
+    if cutouts.survey.pixels!='composite8':
+        name,what = ('vis','one band, VIS') if [*cutouts.survey.bands]==['VIS'] else ('default','linear flux')
+        if missing := {*read_card(find_weights(name)).bands}-{*cutouts.survey.bands}: raise InputError(f"No weights stand by for {' '.join(cutouts.survey.bands)}: `default` would want {' '.join(sorted(missing))} as well. Name some with --weights, or in Python by their name.")
+        return name,what
     least = read_card(find_weights('composite')).size_pix
     for i in range(min(len(cutouts), 16)):
         try: side = min(cutouts.read(i).shape[-2:])
