@@ -280,7 +280,7 @@ def _open_any(weights, names, data, bands, *how):
     try: cuts = _open_for(names, data, bands, *how)
     except InputError as e:
         if not str(e).startswith('Wanted the bands'): raise
-        if weights or bands or 'VIS' not in open_cutouts(data, None, *how).survey.bands: raise
+        if weights or bands or 'VIS' not in map(str.upper, open_cutouts(data, None, *how).survey.bands): raise
         cuts = open_cutouts(data, ['VIS'], *how)
     return cuts,*((weights,'') if weights else weights_for(cuts))
 

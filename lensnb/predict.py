@@ -133,8 +133,9 @@ def weights_for(
 )->tuple:            # Name of released weights; what they are for, in words
     "Released weights for VIS alone, for colour pictures, small ones apart, or for linear flux"
     if cutouts.survey.pixels!='composite8':
-        name,what = ('vis','one band, VIS') if [*cutouts.survey.bands]==['VIS'] else ('default','linear flux')
-        if missing := {*read_card(find_weights(name)).bands}-{*cutouts.survey.bands}: raise InputError(f"No weights stand by for {' '.join(cutouts.survey.bands)}: `default` would want {' '.join(sorted(missing))} as well. Name some with --weights, or in Python by their name.")
+        have = [b.lower() for b in cutouts.survey.bands]
+        name,what = ('vis','one band, VIS') if have==['vis'] else ('default','linear flux')
+        if missing := [b for b in read_card(find_weights(name)).bands if b.lower() not in have]: raise InputError(f"No weights stand by for {' '.join(cutouts.survey.bands)}: `default` would want {' '.join(missing)} as well. Name some with --weights, or in Python by their name.")
         return name,what
     least = read_card(find_weights('composite')).size_pix
     for i in range(min(len(cutouts), 16)):
