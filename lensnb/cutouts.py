@@ -336,7 +336,7 @@ def open_cutouts(
     elif _suffix(path)=='.npz' or path.is_dir() and not any(p for p in path.rglob('*') if _suffix(p) in READERS) and any(path.glob('*.npz')): c = _open_npz(path, bands, catalog)
     else: c = _open_files(path, bands, catalog, places, files)
     if pixels and pixels!=c.survey.pixels: c.said += f" Pixels were said to be {pixels}, not {c.survey.pixels}."
-    return replace(c, survey=replace(c.survey, pixels=pixels or c.survey.pixels, pixel_scale_arcsec=pixel_scale_arcsec or c.survey.pixel_scale_arcsec))
+    return replace(c, said=c.said.replace('pixel scale unknown', f'{pixel_scale_arcsec:.3g}″/pixel (as told)') if pixel_scale_arcsec else c.said, survey=replace(c.survey, pixels=pixels or c.survey.pixels, pixel_scale_arcsec=pixel_scale_arcsec or c.survey.pixel_scale_arcsec))
 
 # %% ../nbs/10_cutouts.ipynb #c2d787aa
 def _first_good(df, reader, per_band):

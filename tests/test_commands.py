@@ -135,6 +135,8 @@ def test_images_without_a_finder_are_told_so(tmp_path, ten):
     write_cutouts(tmp_path/'vis', images[:, :1], cat, Survey('space', ('VIS',), pixel_scale_arcsec=.1), 'fits-per-band')
     assert _open_any(None, ('g', 'r', 'i'), tmp_path/'vis', None, None, None, None)[1:] == ('vis', 'one band, VIS')
     assert _open_any(None, ('g', 'r', 'i'), tmp_path/'vis', 'VIS', None, None, None)[1] == 'vis'
+    np.save(tmp_path/'plain.npy', images[0])
+    assert '0.2″/pixel (as told)' in _open_any(None, ('g', 'r', 'i'), tmp_path/'plain.npy', None, None, .2, None)[0].said
     write_cutouts(tmp_path/'gri', images, cat, Survey('ground', ('g', 'r', 'i'), pixel_scale_arcsec=.2), 'fits-per-band')
     with pytest.raises(InputError, match='For g r i there is .*small-flux'): _open_for(('F814W',), tmp_path/'gri', None, None, None, None)
     assert len(_open_for(('g', 'r', 'i'), tmp_path/'gri', None, None, None, None)) == 10
