@@ -135,6 +135,10 @@ def test_images_without_a_finder_are_told_so(tmp_path, ten):
     write_cutouts(tmp_path/'vis', images[:, :1], cat, Survey('space', ('VIS',), pixel_scale_arcsec=.1), 'fits-per-band')
     assert _open_any(None, ('g', 'r', 'i'), tmp_path/'vis', None, None, None, None)[1:] == ('vis', 'one band, VIS')
     assert _open_any(None, ('g', 'r', 'i'), tmp_path/'vis', 'VIS', None, None, None)[1] == 'vis'
+    write_cutouts(tmp_path/'space', images, cat, Survey('space', ('VIS', 'J', 'H'), pixel_scale_arcsec=.1), 'fits-per-band')
+    cuts, name, _ = _open_any(None, ('g', 'r', 'i'), tmp_path/'space', None, None, None, None)
+    assert name == 'vis' and cuts.read(0).shape[0] == 1
+    with pytest.raises(InputError, match='For VIS J H there is .*vis'): _open_any('d4-cnn', ('g', 'r', 'i'), tmp_path/'space', None, None, None, None)   # a name that was said is kept
     np.save(tmp_path/'plain.npy', images[0])
     assert '0.2″/pixel (as told)' in _open_any(None, ('g', 'r', 'i'), tmp_path/'plain.npy', None, None, .2, None)[0].said
     write_cutouts(tmp_path/'gri', images, cat, Survey('ground', ('g', 'r', 'i'), pixel_scale_arcsec=.2), 'fits-per-band')
